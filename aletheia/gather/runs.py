@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from dataclasses import asdict, replace
 from typing import Any, Final
 
-from aletheia.documents import Change, Document, Documents, Update
+from aletheia.documents import Change, Document, Documents, Insert, Update
 from aletheia.errors import InvalidTask
 from aletheia.gather.errors import LockLost, RunSuperseded
 from aletheia.gather.progress import (
@@ -204,17 +204,33 @@ class GatherRuns(RunRecords):
         return replace(run, progress=progress)
 
     async def start_department(
-        self, run: Run, position: int, score: float, notes: Mapping[str, Any] | None = None
+        self,
+        run: Run,
+        position: int,
+        score: float,
+        notes: Mapping[str, Any] | None = None,
+        details: Mapping[str, Any] | None = None,
     ) -> Run:
-        """Store a department's quality, 0 to 100, before its first iteration; return the run."""
-        values = {"first_score": score, "first_notes": dict(notes or {})}
-        return await self.advance(run, position, values, {"first_score": None})
+        """Store a department's quality, 0 to 100, before its first iteration; return the run.
 
-    async def record(self, run: Run, position: int, done: Iteration) -> Run:
-        """Store an iteration, unless it is stored; return the run with it."""
+        `details` is what the score rests on.
+        """
+        values = {"first_score": score, "first_notes": dict(notes or {})}
+        quality = self._quality_of(run, position, 0, details)
+        return await self.advance(run, position, values, {"first_score": None}, before=quality)
+
+    async def record(
+        self, run: Run, position: int, done: Iteration, details: Mapping[str, Any] | None = None
+    ) -> Run:
+        """Store an iteration, unless it is stored; return the run with it.
+
+        `details` is what its score rests on.
+        """
         values = {"iteration": done.number, f"iterations.i{done.number}": asdict(done)}
         counts = _counts_of(run.progress.departments[position].department.slug, done)
-        return await self.advance(run, position, values, {"iteration": done.number - 1}, counts)
+        quality = self._quality_of(run, position, done.number, details)
+        where = {"iteration": done.number - 1}
+        return await self.advance(run, position, values, where, counts, before=quality)
 
     async def finish_department(self, run: Run, position: int, reason: StopReason) -> Run:
         """Store why a department is done; return the run with it."""
@@ -224,21 +240,6 @@ class GatherRuns(RunRecords):
             took = GATHER_TIME_TO_THRESHOLD.observe(amount=self.worked_s(run))
             counts = merged(counts, took)
         return await self.advance(run, position, {"reason": reason}, {"reason": None}, counts)
-
-    async def save_quality(
-        self, run: Run, position: int, number: int, details: Mapping[str, Any]
-    ) -> None:
-        """Store what a score rests on; number 0 is the score before the first iteration."""
-        document: Document = {
-            "_id": f"{run.id}:{position}:{number}",
-            "run_id": run.id,
-            "project_id": run.project_id,
-            "department": run.progress.departments[position].department.slug,
-            "iteration": number,
-            "at": self._clock(),
-            "quality": dict(details),
-        }
-        await self._documents.insert(QUALITY, [document])
 
     def answers(self, run: Run, position: int, iteration: int) -> SavedAnswers:
         """Return the answers saved for an iteration."""
@@ -255,6 +256,23 @@ class GatherRuns(RunRecords):
         change = override_change(run.progress, overrides)
         if change.set:
             await self.change_open(run_id, change)
+
+    def _quality_of(
+        self, run: Run, position: int, number: int, details: Mapping[str, Any] | None
+    ) -> list[Insert]:
+        """Return the write of what a score rests on; number 0 is before the first iteration."""
+        if details is None:
+            return []
+        document: Document = {
+            "_id": f"{run.id}:{position}:{number}",
+            "run_id": run.id,
+            "project_id": run.project_id,
+            "department": run.progress.departments[position].department.slug,
+            "iteration": number,
+            "at": self._clock(),
+            "quality": dict(details),
+        }
+        return [Insert(QUALITY, [document])]
 
     async def _reopen(self, run: Run) -> Run:
         """Reopen departments that had no iteration left, if by now there are some."""

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import orjson
 
-from aletheia.documents import Change, Document, Documents, Update
+from aletheia.documents import Change, Document, Documents, Insert, Update
 from aletheia.errors import AletheiaError
 from aletheia.items.content import ContentStore, SavedItem, read_document, to_document
 from aletheia.items.dedup import Decision, DistinctPairs
@@ -114,7 +114,7 @@ class ProjectDecisions:
             self._pairs = frozenset(frozenset(document["pair"]) for document in found)
         return self._pairs
 
-    async def save(
+    def describe(
         self,
         run_id: str,
         position: int,
@@ -123,8 +123,8 @@ class ProjectDecisions:
         decisions: Sequence[Decision],
         *,
         iteration: int,
-    ) -> None:
-        """Store the decisions about a batch and its items; a second time changes nothing."""
+    ) -> Insert:
+        """Return what `save` writes."""
         at = self._now()
         shared: Document = {
             "project_id": self._project_id,
@@ -150,8 +150,21 @@ class ProjectDecisions:
             if not decision.is_kept:
                 document["payload"] = orjson.dumps(to_document(item))
             documents.append(document)
-        if documents:
-            await self._documents.insert(DECISIONS, documents)
+        return Insert(DECISIONS, documents)
+
+    async def save(
+        self,
+        run_id: str,
+        position: int,
+        department: Department,
+        items: Sequence[SavedItem],
+        decisions: Sequence[Decision],
+        *,
+        iteration: int,
+    ) -> None:
+        """Store the decisions about a batch and its items; a second time changes nothing."""
+        write = self.describe(run_id, position, department, items, decisions, iteration=iteration)
+        await self._documents.insert(write.collection, write.documents)
 
     async def list_dropped(
         self, *, run_id: str | None = None, limit: int | None = None

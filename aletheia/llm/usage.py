@@ -14,7 +14,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Final
 
-from aletheia.documents import Change, Document, Documents, Update
+from aletheia.documents import Change, Document, Documents, Insert, Take, Update, Upsert, Write
 from aletheia.errors import BudgetExceeded
 from aletheia.llm import attribution
 from aletheia.llm.prices import NANO, Kind, PriceTable, Tokens, usd_of
@@ -219,7 +219,8 @@ class Spending:
         nanousd = self.cost(call, estimate)
         reservation = Reservation(uuid.uuid4().hex, call, estimate, nanousd, day_of(now))
         await self.counters.charge(reservation.counters, estimate.total, nanousd)
-        await self._insert(reservation, UsageState.RESERVED, now)
+        row = _row_of(reservation, UsageState.RESERVED, now)
+        await self._documents.insert(row.collection, row.documents)
         return reservation
 
     async def settle(self, reservation: Reservation, used: Tokens) -> None:
@@ -234,8 +235,8 @@ class Spending:
         """Record a call that costs nothing, of a local model or the mock, outside of budgets."""
         now = self._clock()
         done = Reservation(uuid.uuid4().hex, call, used, 0, day_of(now))
-        await self._insert(done, UsageState.SETTLED, now, count_use(call, used, 0))
-        await self._count(done, used, 0)
+        row = _row_of(done, UsageState.SETTLED, now, count_use(call, used, 0))
+        await self._documents.write([row, *_totals_of(done, used, 0)])
 
     async def budgets(self, run_id: str | None = None) -> list[BudgetUsage]:
         """Return the budgets of today, and those of a run if one is named."""
@@ -307,22 +308,6 @@ class Spending:
             call.provider, call.model, call.kind, tokens, is_batch=call.is_batch
         )
 
-    async def _insert(
-        self, reservation: Reservation, state: UsageState, at: float, counts: Counts = NOTHING
-    ) -> None:
-        figures = _figures_of(reservation.tokens, reservation.nanousd)
-        document: Document = {
-            "_id": reservation.id,
-            **asdict(reservation.call),
-            "state": state,
-            **figures,
-            "estimate": figures,
-            "day": reservation.day,
-            "at": at,
-            "settled_at": at if state is UsageState.SETTLED else None,
-        }
-        await self._documents.insert(USAGE, [document], counts={reservation.id: counts})
-
     async def _close(
         self, reservation: Reservation, state: UsageState, used: Tokens, nanousd: int
     ) -> None:
@@ -336,27 +321,13 @@ class Spending:
         if tokens > 0 or money > 0:
             await self.counters.add(counters, max(tokens, 0), max(money, 0))
         values = {"state": state, "settled_at": self._clock(), **_figures_of(used, nanousd)}
-        where = {"state": UsageState.RESERVED}
+        where = {"_id": reservation.id, "state": UsageState.RESERVED}
         counts = count_use(reservation.call, used, nanousd)
-        (is_ours,) = await self._documents.update(
-            USAGE, [Update(reservation.id, Change(set=values), where, counts)]
-        )
-        if not is_ours:
-            return
-        if tokens < 0 or money < 0:
+        closing = Take(USAGE, where, Change(set=values), counts, is_condition=True)
+        totals = _totals_of(reservation, used, nanousd) if state is UsageState.SETTLED else []
+        (is_ours, *_) = await self._documents.write([closing, *totals])
+        if is_ours and (tokens < 0 or money < 0):
             await self.counters.add(counters, min(tokens, 0), min(money, 0))
-        if state is UsageState.SETTLED:
-            await self._count(reservation, used, nanousd)
-
-    async def _count(self, settled: Reservation, used: Tokens, nanousd: int) -> None:
-        call = settled.call
-        labels = {name: getattr(call, name) for name in ("provider", "model", "kind", "is_mock")}
-        figures = {"calls": 1, **_figures_of(used, nanousd)}
-        id_ = "/".join([call.provider, call.model, call.kind, *(["mock"] if call.is_mock else [])])
-        await self._documents.upsert(TOTALS, [Update(id_, Change(set=labels, increase=figures))])
-        spent_on = {"project_id": call.project_id, "department": call.department}
-        row = add_to_day(settled.day, {**labels, **spent_on}, figures)
-        await self._documents.upsert(USAGE_DAYS, [row])
 
 
 def count_use(call: Call, used: Tokens, nanousd: int) -> Counts:
@@ -369,6 +340,36 @@ def count_use(call: Call, used: Tokens, nanousd: int) -> Counts:
     if nanousd:
         parts.append(COST.add(call.provider, call.model, by=nanousd / NANO))
     return merged(*parts)
+
+
+def _row_of(
+    reservation: Reservation, state: UsageState, at: float, counts: Counts = NOTHING
+) -> Insert:
+    """Return the write of what is known of a call; `counts` is what it adds to counters."""
+    figures = _figures_of(reservation.tokens, reservation.nanousd)
+    document: Document = {
+        "_id": reservation.id,
+        **asdict(reservation.call),
+        "state": state,
+        **figures,
+        "estimate": figures,
+        "day": reservation.day,
+        "at": at,
+        "settled_at": at if state is UsageState.SETTLED else None,
+    }
+    return Insert(USAGE, [document], {reservation.id: counts})
+
+
+def _totals_of(settled: Reservation, used: Tokens, nanousd: int) -> list[Write]:
+    """Return the writes that add a settled call to the totals, and to those of its day."""
+    call = settled.call
+    labels = {name: getattr(call, name) for name in ("provider", "model", "kind", "is_mock")}
+    figures = {"calls": 1, **_figures_of(used, nanousd)}
+    id_ = "/".join([call.provider, call.model, call.kind, *(["mock"] if call.is_mock else [])])
+    total = Update(id_, Change(set=labels, increase=figures))
+    spent_on = {"project_id": call.project_id, "department": call.department}
+    row = add_to_day(settled.day, {**labels, **spent_on}, figures)
+    return [Upsert(TOTALS, [total]), Upsert(USAGE_DAYS, [row])]
 
 
 def _figures_of(tokens: Tokens, nanousd: int) -> dict[str, int]:

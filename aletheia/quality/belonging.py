@@ -8,6 +8,7 @@ graded sets.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Final, Literal, TypeAlias
 
 import numpy as np
@@ -101,12 +102,10 @@ def find_linked(
     """Return which words of each text the description has, too, as a whole or in a compound."""
     if not described:
         return [frozenset() for _ in readings]
-    known: dict[str, bool] = {}
-    for stem in {stem for reading in readings for stem in reading.specific}:
-        known[stem] = stem in described or any(
-            _is_part(stem, other, language) for other in described
-        )
-    return [frozenset(stem for stem in reading.specific if known[stem]) for reading in readings]
+    return [
+        frozenset(stem for stem in reading.specific if _find_kin(stem, described, language))
+        for reading in readings
+    ]
 
 
 def measure_echo(
@@ -118,11 +117,9 @@ def measure_echo(
     """
     if not described:
         return 1.0
-    said = frozenset(stem for reading in readings for stem in reading.specific)
-    known = sum(
-        stem in said or any(_is_part(stem, other, language) for other in said) for stem in described
-    )
-    return known / len(described)
+    said = {stem for reading in readings for stem in reading.specific}
+    known = frozenset[str]().union(*(_find_kin(stem, described, language) for stem in said))
+    return len(known) / len(described)
 
 
 def measure_features(
@@ -185,6 +182,14 @@ def _fill(column: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return a column with the mean of what is known in place of what is not."""
     is_known = ~np.isnan(column)
     return np.where(is_known, column, float(column[is_known].mean()) if is_known.any() else 0.0)
+
+
+@lru_cache(maxsize=65_536)
+def _find_kin(stem: str, described: frozenset[str], language: str | None) -> frozenset[str]:
+    """Return the words of a description that are a word, or a part of it, or it of them."""
+    return frozenset(
+        other for other in described if other == stem or _is_part(stem, other, language)
+    )
 
 
 def _is_part(stem: str, other: str, language: str | None) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from aletheia.quality.grammar import Grammar
-from aletheia.quality.sentences import Sentence, is_content
+from aletheia.quality.sentences import Sentence
 
 NO_PROSE: Final = 0.15
 """What is left of the build of a text that is a program, a list of sources or full of blanks."""
@@ -73,7 +73,7 @@ def measure_form(text: str, sentences: Sequence[Sentence], grammar: Grammar | No
     if is_listing or _is_program(text, words) or _is_full_of_blanks(text, words):
         return NO_PROSE
     asked = sum(sentence.is_question for sentence in sentences)
-    is_broken = _breaks_off(text, sentences, grammar) or _goes_in_circles(sentences, grammar)
+    is_broken = _breaks_off(text, sentences, grammar) or _goes_in_circles(sentences)
     if is_broken or _is_verse(text) or asked >= MAX_ASKED * len(sentences):
         return BROKEN_OFF
     is_verbless = grammar is not None and not any(s.has_predicate for s in sentences)
@@ -106,13 +106,13 @@ def _breaks_off(text: str, sentences: Sequence[Sentence], grammar: Grammar | Non
     )
 
 
-def _goes_in_circles(sentences: Sequence[Sentence], grammar: Grammar | None) -> bool:
+def _goes_in_circles(sentences: Sequence[Sentence]) -> bool:
     """Return whether a text says the same few words again and again."""
     said = Counter(
         token.low[:_MIN_STEM]
         for sentence in sentences
         for token in sentence.tokens
-        if is_content(token, grammar) and len(token.low) >= _MIN_STEM
+        if token.is_content and len(token.low) >= _MIN_STEM
     )
     total = said.total()
     return total >= MIN_CONTENT and len(said) <= MIN_DISTINCT * total

@@ -5,6 +5,7 @@ In other languages nothing is known of a sentence's build, and nothing is held a
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -134,9 +135,10 @@ def grammar_of(language: str | None) -> Grammar | None:
 @lru_cache(maxsize=16_384)
 def find_language(text: str, otherwise: str | None = None) -> str | None:
     """Return the language whose function words a text has most of, or `otherwise`."""
-    words = [word.casefold() for word in _WORD.findall(text)]
+    words = Counter(word.casefold() for word in _WORD.findall(text))
     counts = {
-        language: sum(word in known for word in words) for language, known in _telling().items()
+        language: sum(words[word] for word in known.intersection(words))
+        for language, known in _telling().items()
     }
     best, second = sorted(counts, key=lambda name: -counts[name])[:2]
     if counts[best] >= MIN_KNOWN_WORDS and counts[best] > counts[second]:

@@ -32,21 +32,29 @@ _MIXED_SCRIPTS: Final = re.compile(
 _SENTENCE: Final = re.compile(r"(?<=[.!?\u3002\uff01\uff1f])\s+|\n+")
 
 
-@lru_cache(maxsize=16_384)
 def addresses_judge(text: str, about: str = "") -> bool:
     """Return whether a text speaks to whoever judges it, or hides what it says.
 
     `about`: the description of its department, whose own words of judging are no sign: a dog show
     has judges.
     """
-    plain = _uncover(text[:_MAX_CHARS])
+    is_order, judging = _read_orders(text[:_MAX_CHARS])
+    return is_order or len(judging - _find_judging(about[:_MAX_CHARS])) >= MIN_JUDGING
+
+
+@lru_cache(maxsize=16_384)
+def _read_orders(text: str) -> tuple[bool, frozenset[str]]:
+    """Return whether a text gives orders or hides something, and its kinds of words of judging."""
+    plain = _uncover(text)
     if _MIXED_SCRIPTS.search(plain) or _pattern().search(plain):
-        return True
-    return len(_find_judging(plain) - _find_judging(about[:_MAX_CHARS])) >= MIN_JUDGING
+        return True, frozenset()
+    return False, _find_judging(plain)
 
 
 def _uncover(text: str) -> str:
     """Return a text in plain characters: full width, invisible and stacked ones are undone."""
+    if text.isascii():
+        return text  # nothing of it is full width, invisible or stacked
     composed = unicodedata.normalize("NFKC", text)
     return "".join(c for c in composed if unicodedata.category(c) not in {"Cf", "Mn", "Me"})
 

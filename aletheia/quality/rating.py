@@ -1,9 +1,9 @@
 """What each item of a department is worth: built, fitting, new, and saying something."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
+from itertools import chain, combinations
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -20,7 +20,7 @@ from aletheia.quality.belonging import (
     measure_variety,
 )
 from aletheia.quality.meaning import Meaning
-from aletheia.quality.reading import Reading, Statement, read_text
+from aletheia.quality.reading import Reading, Statement, find_specific, read_text
 
 MIN_SAID: Final = 1.0
 """Words of its own and specifics, a specific for two, below which an item says nothing."""
@@ -163,7 +163,7 @@ def rate_items(
         item.fit, item.variety = fit, variety
         summary: frozenset[str] = frozenset()
         if row.summary:
-            summary = read_text(row.summary).specific
+            summary = find_specific(row.summary)
         if summary and summary.isdisjoint(item.reading.specific):
             item.fit *= _STRAY_SUMMARY
     _find_details(rated)
@@ -269,15 +269,21 @@ def _find_degrees(
 def _find_repeats(rated: Sequence[RatedItem], meaning: Meaning | None) -> None:
     """Mark what repeats an earlier item: its words, its sentences but for a noun, its meaning."""
     triples: dict[int, int] = {}
-    pairs: dict[int, list[int]] = {}
+    pairs: dict[int, int] = {}
+    others: dict[int, list[int]] = {}  # further items that have a pair
     frames: Counter[int] = Counter()
     for place, item in enumerate(rated):
         if item.is_filler:
             continue
         reading = item.reading
-        owner = _find_owner(reading.triples, {key: [at] for key, at in _known(reading, triples)})
+        known = map(triples.__getitem__, triples.keys() & reading.triples)
+        owner = _find_owner(Counter(known), len(reading.triples))
+        known_pairs = pairs.keys() & reading.pairs
         if owner is None or owner[1] < REPEATS_AT:
-            found = _find_owner(reading.pairs, pairs)
+            first = map(pairs.__getitem__, known_pairs)
+            further = map(others.__getitem__, others.keys() & known_pairs)
+            counts = Counter(chain(first, chain.from_iterable(further)))
+            found = _find_owner(counts, len(reading.pairs))
             owner = found if found is not None and found[1] >= REPEATS_PAIRS_AT else None
         is_template = any(frames[frame] >= MAX_FRAMES for frame in reading.frames)
         if owner is None and not is_template and meaning is not None:
@@ -290,27 +296,20 @@ def _find_repeats(rated: Sequence[RatedItem], meaning: Meaning | None) -> None:
             )
         frames.update(reading.frames)
         if item.repeats is None:
-            for triple in reading.triples:
-                triples.setdefault(triple, place)
-            for pair in reading.pairs:
-                pairs.setdefault(pair, []).append(place)
+            triples.update(dict.fromkeys(reading.triples - triples.keys(), place))
+            pairs.update(dict.fromkeys(reading.pairs - known_pairs, place))
+            for pair in known_pairs:
+                places = others.setdefault(pair, [])
+                if len(places) < _MAX_COMPARED - 1:
+                    places.append(place)
 
 
-def _known(reading: Reading, owners: Mapping[int, int]) -> Iterator[tuple[int, int]]:
-    return ((triple, owners[triple]) for triple in reading.triples if triple in owners)
-
-
-def _find_owner(
-    shingles: frozenset[int], owners: Mapping[int, Sequence[int]]
-) -> tuple[int, float] | None:
+def _find_owner(counts: Mapping[int, int], shingles: int) -> tuple[int, float] | None:
     """Return the earlier item that has most of some shingles, and their share."""
-    counts = Counter(
-        place for shingle in shingles for place in owners.get(shingle, ())[:_MAX_COMPARED]
-    )
     if not counts:
         return None
     best = min(counts, key=lambda place: (-counts[place], place))
-    return best, counts[best] / len(shingles)
+    return best, counts[best] / shingles
 
 
 def _find_alike(

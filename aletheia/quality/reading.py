@@ -22,11 +22,10 @@ from aletheia.quality.sentences import (
     UNSPACED,
     Sentence,
     Token,
-    is_content,
     is_verb,
     split_sentences,
 )
-from aletheia.text.facts import read_facts
+from aletheia.text.facts import read_quantities
 from aletheia.text.normalisation import normalise
 
 _MIN_STEM: Final = 4
@@ -117,9 +116,7 @@ def read_text(text: str, language: str | None = None) -> Reading:
     """Return what a text holds; `language` is the one it is read in if it does not show its own."""
     grammar = grammar_of(find_language(text, language))
     sentences = split_sentences(text, grammar)
-    stems = [stem_of(word) for word in WORD.findall(text)]
-    counted = dict.fromkeys(stem for stem in stems if stem not in WORDS["stop"])
-    specific = frozenset(stem for stem in counted if stem not in WORDS["vague"])
+    counted, specific = _find_stems(text)
     words = normalise(text).split()
     total = sum(sentence.words for sentence in sentences)
     built = sum(s.build * s.words for s in sentences) / total if total else 0.0
@@ -128,7 +125,7 @@ def read_text(text: str, language: str | None = None) -> Reading:
         specific=specific,
         triples=_shingles(words, _SHINGLE),
         pairs=_shingles(words, 2),
-        frames=frozenset(filter(None, (_frame(s, grammar) for s in sentences))),
+        frames=frozenset(filter(None, map(_frame, sentences))),
         sentences=len(sentences),
         build=built * measure_form(text, sentences, grammar),
         verbless=sum(not s.has_predicate and s.build < MEASURED_BUILD / 2 for s in sentences),
@@ -141,13 +138,27 @@ def read_text(text: str, language: str | None = None) -> Reading:
     )
 
 
+@lru_cache(maxsize=16_384)
+def find_specific(text: str) -> frozenset[str]:
+    """Return the content words of a text that are not vague, as stems; see `Reading.specific`."""
+    return _find_stems(text)[1]
+
+
+def _find_stems(text: str) -> tuple[dict[str, None], frozenset[str]]:
+    """Return the content words of a text as stems, in their order, and those that are not vague."""
+    counted = dict.fromkeys(map(stem_of, WORD.findall(text)))
+    for stem in WORDS["stop"].intersection(counted):
+        del counted[stem]
+    return counted, frozenset(counted).difference(WORDS["vague"])
+
+
 def _shingles(words: Sequence[str], size: int) -> frozenset[int]:
     return frozenset(map(hash, zip(*(words[n:] for n in range(size)), strict=False)))
 
 
-def _frame(sentence: Sentence, grammar: Grammar | None) -> int | None:
+def _frame(sentence: Sentence) -> int | None:
     """Return the hash of a sentence without its content words; `None` of one that is short."""
-    frame = tuple("*" if is_content(t, grammar) else t.low for t in sentence.tokens)
+    frame = tuple("*" if token.is_content else token.low for token in sentence.tokens)
     function = sum(part != "*" and part.isalpha() for part in frame)
     is_long = function >= _MIN_FUNCTION and len(frame) >= _MIN_FRAME
     return hash(frame) if is_long else None
@@ -156,41 +167,44 @@ def _frame(sentence: Sentence, grammar: Grammar | None) -> int | None:
 def _find_specifics(
     text: str, sentences: Sequence[Sentence], grammar: Grammar | None
 ) -> Iterator[tuple[str, str]]:
-    for quantity in read_facts(text).quantities:
+    for quantity in read_quantities(text):
         if quantity.dimension:
             value = min(quantity.values) * quantity.factor
             yield "figure", f"{float(value):g} {quantity.dimension}"
     for sentence in sentences:
-        for place, token in enumerate(sentence.tokens):
-            following = _next_content(sentence.tokens, place + 1, grammar)
-            if _is_number(token, grammar) and following:
+        tokens = sentence.tokens
+        for place, token in enumerate(tokens):
+            if _is_number(token, grammar) and (following := _next_content(tokens, place + 1)):
                 yield "count", f"{token.low} {following}"
-            elif _is_name(sentence.tokens, place, grammar):
+            elif _is_name(tokens, place, grammar):
                 yield "name", token.low
-            elif grammar is not None and following:
-                yield from ((kind, following) for kind in _introduces(token, grammar))
+            elif (
+                grammar is not None
+                and (kind := _introduces(token, grammar))
+                and (following := _next_content(tokens, place + 1))
+            ):
+                yield kind, following
 
 
-def _introduces(token: Token, grammar: Grammar) -> Iterator[str]:
-    """Yield what kind of specific a function word introduces, if any."""
+def _introduces(token: Token, grammar: Grammar) -> str:
+    """Return what kind of specific a function word introduces; empty if none."""
     if token.low in grammar.conditions or token.low in grammar.temporal:
-        yield "condition"
-    elif token.low in grammar.steps:
-        yield "step"
-    elif token.low in grammar.examples:
-        yield "example"
+        return "condition"
+    if token.low in grammar.steps:
+        return "step"
+    return "example" if token.low in grammar.examples else ""
 
 
 def _is_number(token: Token, grammar: Grammar | None) -> bool:
     return token.kind == "number" or (grammar is not None and token.low in grammar.numbers)
 
 
-def _next_content(tokens: Sequence[Token], place: int, grammar: Grammar | None) -> str:
+def _next_content(tokens: Sequence[Token], place: int) -> str:
     """Return the stem of the first content word within the next three tokens."""
     for token in tokens[place : place + 3]:
         if token.kind == "mark" and token.text not in "-\u2013%":
             return ""
-        if is_content(token, grammar):
+        if token.is_content:
             return stem_of(token.text)
     return ""
 
@@ -201,7 +215,8 @@ def _is_name(tokens: Sequence[Token], place: int, grammar: Grammar | None) -> bo
     if token.kind != "word" or not place:
         return False
     text = token.text
-    if len(text) > 1 and (text.isupper() or any(c.isdigit() for c in text)):
+    has_digit = not text.isalpha() and any(c.isdigit() for c in text)
+    if len(text) > 1 and (has_digit or text.isupper()):
         return True
     if before.kind == "mark" and before.text not in ",(/&":
         return False
@@ -213,16 +228,15 @@ def _read_signs(sentence: Sentence, grammar: Grammar | None) -> frozenset[str]:
     """Return what a sentence says of an action; nothing if there is no action in it."""
     tokens = sentence.tokens
     stems = [stem_of(token.text) if token.kind == "word" else "" for token in tokens]
-    quantities = read_facts(" ".join(token.text for token in tokens)).quantities
+    quantities = read_quantities(" ".join(token.text for token in tokens))
     present = {stem for stem in stems if stem}
     first = next((place for place, token in enumerate(tokens) if token.kind == "word"), 0)
     is_order = grammar is not None and _is_order(tokens, first, grammar)
     actions = is_order or not present.isdisjoint(WORDS["actions"])
     if not actions and grammar is not None:
         actions = any(
-            is_content(token, grammar) and is_verb(tokens, place, grammar, is_first=place == first)
+            token.is_content and is_verb(tokens, place, grammar, is_first=place == first)
             for place, token in enumerate(tokens)
-            if token.kind == "word"
         )
     if not actions or sentence.build < MEASURED_BUILD / 2:
         return frozenset()
@@ -270,14 +284,15 @@ def _read_statement(sentence: Sentence, grammar: Grammar | None) -> Statement:
     stated: set[str] = set()
     denied: set[str] = set()
     last, left = "", 0
+    negations = _NO_SIGNS if grammar is None else grammar.negations | grammar.negations_after
     for token in sentence.tokens:
         if token.kind == "mark":
             left = 0 if token.text != "-" else left
-        elif grammar is not None and token.low in grammar.negations | grammar.negations_after:
+        elif grammar is not None and token.low in negations:
             left = _NEGATED_WORDS
             if token.low in grammar.negations_after and last:
                 denied.add(last)
-        elif is_content(token, grammar) and (stem := stem_of(token.text)) not in WORDS["stop"]:
+        elif token.is_content and (stem := stem_of(token.text)) not in WORDS["stop"]:
             stated.add(stem)
             last = stem
             if left:

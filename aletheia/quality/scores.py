@@ -33,7 +33,7 @@ from aletheia.quality.grammar import find_language
 from aletheia.quality.meaning import Meaning, TextVectors, list_texts, measure_meaning
 from aletheia.quality.orders import addresses_judge, drop_orders
 from aletheia.quality.rating import QualityItem, RatedItem, measure_items, rate_items
-from aletheia.quality.reading import SPECIFICS, read_text
+from aletheia.quality.reading import SPECIFICS, find_specific
 from aletheia.text.language import guess_language
 
 Part: TypeAlias = Literal["coverage", "depth", "coherence", "actionability"]
@@ -250,7 +250,7 @@ def _read_material(
         meaning = measure_meaning(department, names, contents, language, vectors)
     said = drop_orders(department.description)
     named = f"{drop_orders(department.name)}. {said}" if said.strip() else said
-    described = read_text(named, language).specific
+    described = find_specific(named)
     return _Material(scored, language, aspects, described, meaning)
 
 

@@ -7,7 +7,7 @@ where they can stand; its content words do not stand in heaps.
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from aletheia.quality.grammar import Grammar, fold
 
@@ -55,6 +55,9 @@ language that is not read."""
 _FAULT_FACTORS: Final = (1.0, 0.6, 0.15)
 """What so many misplaced function words leave of a build; more leave nothing."""
 
+_ENDS: Final = frozenset(".!?;),")
+_AFTER_NO_ARTICLE: Final = frozenset({"is", "are", "must"})
+
 _MAX_ELIDED: Final = 2  # letters, as in `qu'il`
 _MIN_WORDS: Final = 3
 _MIN_GERMAN_VERB: Final = 5
@@ -64,17 +67,17 @@ _LONG: Final = 8
 _REPETITIVE: Final = 0.55
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(NamedTuple):
     """A word, number or mark of a text, as it is written."""
 
     text: str
     kind: str  # `word`, `number` or `mark`
+    low: str  # in lower case
+    is_content: bool  # whether it is a word with a meaning of its own
 
-    @property
-    def low(self) -> str:
-        """The token in lower case."""
-        return self.text.casefold()
+
+_END: Final = Token(".", "mark", ".", is_content=False)
+"""What stands behind the last token of a sentence, where that matters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,7 @@ class Sentence:
     """A sentence in tokens; `build` is how far it is built as sentences are, 0 to 1."""
 
     tokens: tuple[Token, ...]
+    words: int  # how many words and numbers it has
     has_predicate: bool
     build: float
 
@@ -89,11 +93,6 @@ class Sentence:
     def is_question(self) -> bool:
         """Whether it asks."""
         return any(token.text in "?\uff1f\u00bf" for token in self.tokens if token.kind == "mark")
-
-    @property
-    def words(self) -> int:
-        """How many words and numbers it has."""
-        return sum(token.kind != "mark" for token in self.tokens)
 
 
 def split_sentences(text: str, grammar: Grammar | None) -> tuple[Sentence, ...]:
@@ -104,28 +103,25 @@ def split_sentences(text: str, grammar: Grammar | None) -> tuple[Sentence, ...]:
         parts.append(text[begin : end.end()])
         begin = end.end()
     parts.append(text[begin:])
-    tokens = (tuple(_tokens_of(part)) for part in parts)
+    tokens = (tuple(_tokens_of(part, grammar)) for part in parts)
     return tuple(
         _read(found, grammar) for found in tokens if any(token.kind == "word" for token in found)
     )
 
 
-def is_content(token: Token, grammar: Grammar | None) -> bool:
-    """Return whether a token is a word with a meaning of its own."""
-    return token.kind == "word" and (grammar is None or token.low not in grammar.function)
-
-
-def _tokens_of(text: str) -> Iterator[Token]:
+def _tokens_of(text: str, grammar: Grammar | None) -> Iterator[Token]:
     for found in _TOKEN.finditer(text):
-        word = found[0]
+        word, kind = found[0], str(found.lastgroup)
+        if kind != "word":
+            yield Token(word, kind, word.casefold(), is_content=False)
+            continue
         # An elided article is a word of its own: l'eau, d'abord, qu'il.
         apostrophe = max(word.find("'"), word.find("\u2019"))
-        is_elided = found.lastgroup == "word" and 0 < apostrophe <= _MAX_ELIDED
-        if is_elided:
-            yield Token(word[:apostrophe], "word")
-            yield Token(word[apostrophe + 1 :], "word")
-        else:
-            yield Token(word, str(found.lastgroup))
+        is_elided = 0 < apostrophe <= _MAX_ELIDED
+        for part in (word[:apostrophe], word[apostrophe + 1 :]) if is_elided else (word,):
+            low = part.casefold()
+            is_content = grammar is None or low not in grammar.function
+            yield Token(part, kind, low, is_content=is_content)
 
 
 def _read(tokens: tuple[Token, ...], grammar: Grammar | None) -> Sentence:
@@ -133,24 +129,24 @@ def _read(tokens: tuple[Token, ...], grammar: Grammar | None) -> Sentence:
     marks = sum(token.text in ",;|/\u2022\u3001" for token in tokens)
     if grammar is None:
         is_list = marks > _HEAVY_LIST * len(words)
-        return Sentence(tokens, True, VERBLESS_BUILD if is_list else UNREAD_BUILD)
+        return Sentence(tokens, len(words), True, VERBLESS_BUILD if is_list else UNREAD_BUILD)
     has_predicate = _has_predicate(tokens, grammar)
     is_measured = any(token.kind == "number" for token in tokens)
     numbers = sum(token.kind == "number" for token in tokens)
-    said = sum(is_content(token, grammar) for token in tokens)
+    said = sum(token.is_content for token in tokens)
     build = 1.0 if has_predicate else MEASURED_BUILD if 0 < numbers < said else VERBLESS_BUILD
     if len(words) < _MIN_WORDS and not is_measured:
         build = min(build, VERBLESS_BUILD)
     faults = _count_faults(tokens, grammar)
     build *= _FAULT_FACTORS[faults] if faults < len(_FAULT_FACTORS) else 0.0
-    build *= 1.0 - _share_in_heaps(tokens, grammar)
+    build *= 1.0 - _share_in_heaps(tokens)
     if len(words) >= _LONG and len({word.low for word in words}) < _REPETITIVE * len(words):
         build *= 0.2
     if marks > _HEAVY_LIST * len(words) and not is_measured:
         build = min(build, VERBLESS_BUILD)
-    if _is_heap_of_numbers(tokens, grammar):
+    if _is_heap_of_numbers(tokens):
         build *= 0.3
-    return Sentence(tokens, has_predicate, build)
+    return Sentence(tokens, len(words), has_predicate, build)
 
 
 def _has_predicate(tokens: Sequence[Token], grammar: Grammar) -> bool:
@@ -160,7 +156,7 @@ def _has_predicate(tokens: Sequence[Token], grammar: Grammar) -> bool:
         if low in grammar.finite or low in grammar.clauses:
             return True
         after = tokens[place + 1] if place + 1 < len(tokens) else None
-        if low in grammar.subjects and after is not None and is_content(after, grammar):
+        if low in grammar.subjects and after is not None and after.is_content:
             return True
         if low not in grammar.function and is_verb(tokens, place, grammar, is_first=not position):
             return True
@@ -197,33 +193,34 @@ def is_verb(tokens: Sequence[Token], place: int, grammar: Grammar, *, is_first: 
 
 def _count_faults(tokens: Sequence[Token], grammar: Grammar) -> int:
     """Count the function words that cannot stand before what follows them."""
-    hard = grammar.prepositions
+    hard, articles, conjunctions = grammar.prepositions, grammar.articles, grammar.conjunctions
+    is_english = grammar.language == "en"
     faults = 0
-    for place, token in enumerate(tokens):
-        if token.kind != "word":
+    for token, following in zip(tokens, (*tokens[1:], _END), strict=True):
+        if token.kind != "word" or token.is_content:
             continue
-        after = tokens[place + 1].low if place + 1 < len(tokens) else "."
-        is_end = after in {".", "!", "?", ";", ")"} or after == ","
-        if token.low in grammar.articles:
-            wrong = is_end or after in grammar.conjunctions
-            if grammar.language == "en":
-                wrong = wrong or after in hard or after in {*grammar.articles, "is", "are", "must"}
+        low, after = token.low, following.low
+        is_end = after in _ENDS
+        if low in articles:
+            wrong = is_end or after in conjunctions
+            if is_english:
+                wrong = wrong or after in hard or after in articles or after in _AFTER_NO_ARTICLE
             faults += wrong
-        elif token.low in hard:
+        elif low in hard:
             faults += (is_end and grammar.language != "de") or (
-                after in grammar.conjunctions or (grammar.language == "en" and after in hard)
+                after in conjunctions or (is_english and after in hard)
             )
-        elif token.low in grammar.conjunctions:
-            faults += after in grammar.conjunctions or after in {".", "!", "?"}
+        elif low in conjunctions:
+            faults += after in conjunctions or after in {".", "!", "?"}
     return faults
 
 
-def _share_in_heaps(tokens: Sequence[Token], grammar: Grammar) -> float:
+def _share_in_heaps(tokens: Sequence[Token]) -> float:
     """Return the share of words that stand in too long rows of content words."""
     words = heaped = run = 0
-    for token in (*tokens, Token(".", "mark")):
+    for token in (*tokens, _END):
         words += token.kind != "mark"
-        if is_content(token, grammar):
+        if token.is_content:
             run += 1
             continue
         heaped += run if run > MAX_RUN else 0
@@ -231,13 +228,13 @@ def _share_in_heaps(tokens: Sequence[Token], grammar: Grammar) -> float:
     return heaped / max(1, words)
 
 
-def _is_heap_of_numbers(tokens: Sequence[Token], grammar: Grammar) -> bool:
+def _is_heap_of_numbers(tokens: Sequence[Token]) -> bool:
     """Return whether most numbers count nothing: no word that could be counted follows them."""
     bare = counting = 0
     for place, token in enumerate(tokens):
         if token.kind != "number":
             continue
-        after = tokens[place + 1] if place + 1 < len(tokens) else Token(".", "mark")
-        is_counting = is_content(after, grammar) or after.text in "%\u2030\u00b0\u20ac$\u00a3"
+        after = tokens[place + 1] if place + 1 < len(tokens) else _END
+        is_counting = after.is_content or after.text in "%\u2030\u00b0\u20ac$\u00a3"
         counting, bare = counting + is_counting, bare + (not is_counting)
     return bare > 3 and bare > 2 * counting  # noqa: PLR2004 - three may be a list

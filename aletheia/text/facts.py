@@ -64,6 +64,9 @@ NUMBER_WORDS: Final = {word: value for word, value in _WORDS.items() if word not
 _MAGNITUDES: Final[Mapping[str, int]] = {
     name: value for value, names in _LISTS["magnitudes"].items() for name in names.split()
 }
+_NUMERIC: Final = _WORDS.keys() | _MAGNITUDES.keys()
+"""Words of which a number may consist."""
+
 CUES: Final = frozenset(_LISTS["cues"].split())
 """Words that negate."""
 
@@ -72,6 +75,7 @@ _IDLE_WORDS: Final = frozenset(_LISTS["idle"].split())
 FUNCTION_WORDS: Final = _IDLE_WORDS.union(_LISTS["function"].split())
 """Words without a meaning of their own."""
 
+_DIGIT: Final = re.compile(r"\d")
 _NUMBER: Final = re.compile(r"-?\d[\d.,']*")
 _GROUPED: Final = re.compile(r"\d{1,3}([.,'])\d{3}(?:\1\d{3})*")
 _DIGIT_GROUPS: Final = re.compile(r"(?<![\d.,'])(\d{1,3})((?: \d{3})+)(?![\d.,'])")
@@ -149,10 +153,20 @@ class Facts:
 @lru_cache(maxsize=4096)
 def read_facts(text: str) -> Facts:
     """Read a text's numbers, units and negations."""
-    tokens = _HALF_OF_DAY.sub(r"\1m", normalise(text)).split()
+    tokens = _split(text)
     stated, negated = _read_negations(tokens)
     words = tuple(_stem(token) for token in tokens if token not in _IDLE_WORDS)
-    return Facts(tuple(dict.fromkeys(_read_quantities(tokens))), stated, negated, words)
+    return Facts(read_quantities(text), stated, negated, words)
+
+
+@lru_cache(maxsize=4096)
+def read_quantities(text: str) -> tuple[Quantity, ...]:
+    """Read a text's numbers, each once."""
+    return tuple(dict.fromkeys(_read_quantities(_split(text))))
+
+
+def _split(text: str) -> list[str]:
+    return _HALF_OF_DAY.sub(r"\1m", normalise(text)).split()
 
 
 def find_unsaid(text: Facts, other: Facts) -> list[Quantity]:
@@ -195,11 +209,16 @@ def _is_negated(text: Facts, other: Facts) -> bool:
 
 def _read_quantities(tokens: Sequence[str]) -> Iterator[Quantity]:
     plain = " ".join(tokens)
-    plain = _DIGIT_GROUPS.sub(lambda m: m[0].replace(" ", "'"), plain)
-    split = _FRACTION_OR_RANGE.sub(lambda m: m[0] if len(m[0]) > 1 else " ", plain).split()
-    decimal = _decimal_sign(split)
+    split, decimal = tokens, None
+    if _DIGIT.search(plain):
+        plain = _DIGIT_GROUPS.sub(lambda m: m[0].replace(" ", "'"), plain)
+        split = _FRACTION_OR_RANGE.sub(lambda m: m[0] if len(m[0]) > 1 else " ", plain).split()
+        decimal = _decimal_sign(split)
     position = 0
     while position < len(split):
+        if split[position].isalpha() and split[position] not in _NUMERIC:
+            position += 1
+            continue
         values, used = _read_number(split, position, decimal)
         if not used:
             position += 1
@@ -245,8 +264,6 @@ def _read_number(
     """Read the number that begins at a token: its values and how many tokens it takes."""
     token = tokens[position]
     used = 1
-    if token.isalpha() and token not in _WORDS and token not in _MAGNITUDES:
-        return frozenset(), 0
     if _FRACTION.fullmatch(token):
         values = frozenset({Fraction(token)})
     elif _NUMBER.fullmatch(token):

@@ -10,10 +10,10 @@ with the bytes, so that reading or changing the one never touches the other.
 
 import asyncio
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import cast
+from typing import Any, TypeAlias, TypeVar, cast
 
 from aletheia.adapters.documents import notation, sql, statements
 from aletheia.adapters.documents.counter_table import CounterTable, create_counters, read_counters
@@ -21,9 +21,24 @@ from aletheia.adapters.documents.file import SqliteFile
 from aletheia.adapters.documents.notation import ID, PAYLOAD
 from aletheia.adapters.documents.statements import Table
 from aletheia.adapters.documents.worker import fetch
-from aletheia.documents import Change, Document, Update, Where
+from aletheia.documents import (
+    Change,
+    Document,
+    Insert,
+    Take,
+    Update,
+    Upsert,
+    Where,
+    Write,
+    is_unmet,
+)
 from aletheia.errors import Unavailable
 from aletheia.series import NOTHING, Counts
+
+T = TypeVar("T")
+
+Work: TypeAlias = Callable[[sqlite3.Connection], T]
+"""What is done with the connection that writes, in the transaction under way."""
 
 FILE = "documents.sqlite3"
 
@@ -40,6 +55,8 @@ class EmbeddedDocuments(SqliteFile):
             not, the last writes before one may be lost, and a write takes a fraction of the time;
             no crash of a process loses any.
     """
+
+    has_transactions: bool = True
 
     def __init__(self, directory: Path, *, is_durable: bool = True) -> None:
         self._counters = CounterTable()
@@ -77,19 +94,8 @@ class EmbeddedDocuments(SqliteFile):
         counts: Mapping[str, Counts] | None = None,
     ) -> set[str]:
         """Insert what is not there yet, and return its ids."""
-        rows = [
-            (cast("str", document[ID]), sql.body_of(document), document.get(PAYLOAD))
-            for document in notation.check_documents(documents)
-        ]
-        table = await self._table(collection)
-
-        def insert(connection: sqlite3.Connection) -> set[str]:
-            inserted = statements.insert_rows(connection, table, rows)
-            for id_ in inserted if counts else ():
-                self._counters.add((counts or {}).get(id_, NOTHING))
-            return inserted
-
-        return await self.writer.ask(insert) if rows else set()
+        work = await self._insertion(Insert(collection, documents, counts or {}))
+        return await self.writer.ask(work) if documents else set()
 
     async def update(self, collection: str, updates: Sequence[Update]) -> list[bool]:
         """Change documents whose condition holds, and say for each whether it did."""
@@ -114,15 +120,8 @@ class EmbeddedDocuments(SqliteFile):
 
     async def upsert(self, collection: str, updates: Sequence[Update]) -> None:
         """Change documents, creating those that are missing."""
-        notation.check_updates(updates, is_upsert=True)
-        table = await self._table(collection)
-
-        def upsert(connection: sqlite3.Connection) -> list[str]:
-            answers, complaints = statements.upsert_rows(connection, table, updates)
-            self._add_made(updates, answers)
-            return complaints
-
-        if updates and (complaints := await self.writer.ask(upsert)):
+        work = await self._upserting(Upsert(collection, updates))
+        if updates and (complaints := await self.writer.ask(work)):
             raise ValueError("; ".join(complaints))
 
     async def get(
@@ -158,15 +157,31 @@ class EmbeddedDocuments(SqliteFile):
         return await self.reader.ask(statements.select, table, chosen, with_payload=with_payload)
 
     async def take(
-        self, collection: str, where: Where, change: Change, *, sort: str | None = None
+        self,
+        collection: str,
+        where: Where,
+        change: Change,
+        *,
+        sort: str | None = None,
+        counts: Counts = NOTHING,
     ) -> Document | None:
         """Change the first document for which conditions hold, and return it."""
-        notation.check_change(change)
-        condition, parameters = sql.filter_of(where)
-        order = sql.order_of(sort and notation.check_name(sort))
-        chosen = f"{condition} ORDER BY {order} LIMIT 1", parameters
-        table = await self._table(collection)
-        return await self.writer.ask(statements.take_first, table, chosen, change)
+        work = await self._taking(Take(collection, where, change, counts), sort)
+        return await self.writer.ask(work)
+
+    async def write(self, writes: Sequence[Write]) -> list[Any]:
+        """Make writes in one transaction."""
+        works = [await self._work_of(write) for write in writes]
+
+        def make(connection: sqlite3.Connection) -> list[Any]:
+            answers: list[Any] = []
+            for work in works:
+                answers.append(work(connection))
+                if is_unmet(writes[len(answers) - 1], answers[-1]):
+                    break
+            return answers
+
+        return await self.writer.ask(make) if works else []
 
     async def delete(
         self,
@@ -226,6 +241,63 @@ class EmbeddedDocuments(SqliteFile):
     async def _write_noted(self) -> None:
         if self._counters.has_noted:
             await self.writer.ask(lambda _: None)  # its transaction takes along what is noted
+
+    async def _work_of(self, write: Write) -> Work[Any]:
+        match write:
+            case Insert():
+                return await self._insertion(write)
+            case Take():
+                return await self._taking(write)
+            case Upsert():
+                upserting = await self._upserting(write)
+
+                def upsert(connection: sqlite3.Connection) -> None:
+                    if complaints := upserting(connection):
+                        raise ValueError("; ".join(complaints))
+
+                return upsert
+
+    async def _insertion(self, insert: Insert) -> Work[set[str]]:
+        rows = [
+            (cast("str", document[ID]), sql.body_of(document), document.get(PAYLOAD))
+            for document in notation.check_documents(insert.documents)
+        ]
+        table = await self._table(insert.collection)
+
+        def work(connection: sqlite3.Connection) -> set[str]:
+            inserted = statements.insert_rows(connection, table, rows)
+            for id_ in inserted if insert.counts else ():
+                self._counters.add(insert.counts.get(id_, NOTHING))
+            return inserted
+
+        return work
+
+    async def _upserting(self, upsert: Upsert) -> Work[list[str]]:
+        """Return the work of an upsert, which returns what does not fit."""
+        notation.check_updates(upsert.updates, is_upsert=True)
+        table = await self._table(upsert.collection)
+
+        def work(connection: sqlite3.Connection) -> list[str]:
+            answers, complaints = statements.upsert_rows(connection, table, upsert.updates)
+            self._add_made(upsert.updates, answers)
+            return complaints
+
+        return work
+
+    async def _taking(self, take: Take, sort: str | None = None) -> Work[Document | None]:
+        notation.check_change(take.change)
+        condition, parameters = sql.filter_of(take.where)
+        order = sql.order_of(sort and notation.check_name(sort))
+        chosen = f"{condition} ORDER BY {order} LIMIT 1", parameters
+        table = await self._table(take.collection)
+
+        def work(connection: sqlite3.Connection) -> Document | None:
+            taken = statements.take_first(connection, table, chosen, take.change)
+            if taken is not None:
+                self._counters.add(take.counts)
+            return taken
+
+        return work
 
     def _add_made(self, updates: Sequence[Update], answers: Sequence[bool]) -> None:
         """Add what updates that were made carry, in the transaction under way."""

@@ -6,11 +6,9 @@ array filters, compound `$group` ids or change streams; and no `_id` in compound
 """
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
-from datetime import UTC, datetime
-from typing import cast
+from typing import Any, cast
 
 from pymongo import AsyncMongoClient, ReturnDocument, UpdateOne
 from pymongo.asynchronous.collection import AsyncCollection
@@ -24,6 +22,7 @@ from aletheia.adapters.documents.mongodb_queries import (
     encode_document,
     filter_of,
     filter_of_update,
+    measure_skew_s,
     operators_of,
     rounds_of,
 )
@@ -40,8 +39,9 @@ from aletheia.adapters.documents.notation import (
     check_names,
     check_top_level,
     check_updates,
+    check_writes,
 )
-from aletheia.documents import Change, Document, Update, Where
+from aletheia.documents import Change, Document, Update, Where, Write, write_in_turn
 from aletheia.errors import Misconfigured, Unavailable
 from aletheia.series import NOTHING, Counts
 from aletheia.store.patience import STORE
@@ -55,8 +55,6 @@ IDS_AT_ONCE = 1000
 UPSERT_TRIES = 5
 """Two upserts of one new id can collide, and the loser has to try again."""
 
-CLOCK_PROBES = 3
-
 TIMEOUT_S = 5.0
 """How long a server is looked for before it counts as out of reach."""
 
@@ -67,6 +65,8 @@ class MongoDocuments:
     `uri`: `mongodb://` or `mongodb+srv://` with whatever it takes to sign in. No part of it gets
     into a message of ours.
     """
+
+    has_transactions: bool = False
 
     def __init__(self, uri: str, database: str) -> None:
         self._uri, self._name = uri, database
@@ -84,7 +84,7 @@ class MongoDocuments:
         """
         if self._database is not None:
             return
-        database = self._connect()
+        database = _connect(self._uri, self._name)
         try:
             with self._translating():
                 await database.client.admin.command("ping")
@@ -205,7 +205,13 @@ class MongoDocuments:
             ).to_list()
 
     async def take(
-        self, collection: str, where: Where, change: Change, *, sort: str | None = None
+        self,
+        collection: str,
+        where: Where,
+        change: Change,
+        *,
+        sort: str | None = None,
+        counts: Counts = NOTHING,
     ) -> Document | None:
         """Change the first document for which conditions hold, and return it.
 
@@ -222,7 +228,13 @@ class MongoDocuments:
             )
         if taken is not None:
             taken.pop(PAYLOAD, None)
+            await self._counters.add([counts])
         return taken
+
+    async def write(self, writes: Sequence[Write]) -> list[Any]:
+        """Make writes one after the other; what none of them may be is found out before."""
+        check_writes(writes)
+        return await write_in_turn(self, writes)
 
     async def delete(
         self,
@@ -284,31 +296,7 @@ class MongoDocuments:
     async def clock_skew_s(self) -> float | None:
         """Measure how far the server's clock is ahead of ours, in seconds."""
         with self._translating():
-            return await _measure_skew_s(self._opened())
-
-    def _connect(self) -> AsyncDatabase[Document]:
-        try:
-            client: AsyncMongoClient[Document] = AsyncMongoClient(
-                self._uri,
-                appname="aletheia",
-                maxPoolSize=2 * IN_FLIGHT,
-                w="majority",
-                journal=True,
-                wTimeoutMS=10_000,
-                serverSelectionTimeoutMS=int(TIMEOUT_S * 1000),
-                connectTimeoutMS=int(TIMEOUT_S * 1000),
-                waitQueueTimeoutMS=10_000,
-                socketTimeoutMS=30_000,
-            )
-            return client.get_database(self._name, codec_options=CODEC)
-        except (PyMongoError, ValueError, TypeError) as error:
-            kind = type(error).__name__
-        # Raised out here, as an error about a URI that cannot be read may quote any part of it.
-        raise Misconfigured(
-            "MONGODB_URI",
-            f"it, or the database {self._name!r}, cannot be read ({kind}); user and password "
-            "must be percent-encoded",
-        )
+            return await measure_skew_s(self._opened())
 
     def _opened(self) -> AsyncDatabase[Document]:
         if self._database is None:
@@ -360,6 +348,31 @@ class MongoDocuments:
                     return
 
 
+def _connect(uri: str, name: str) -> AsyncDatabase[Document]:
+    try:
+        client: AsyncMongoClient[Document] = AsyncMongoClient(
+            uri,
+            appname="aletheia",
+            maxPoolSize=2 * IN_FLIGHT,
+            w="majority",
+            journal=True,
+            wTimeoutMS=10_000,
+            serverSelectionTimeoutMS=int(TIMEOUT_S * 1000),
+            connectTimeoutMS=int(TIMEOUT_S * 1000),
+            waitQueueTimeoutMS=10_000,
+            socketTimeoutMS=30_000,
+        )
+        return client.get_database(name, codec_options=CODEC)
+    except (PyMongoError, ValueError, TypeError) as error:
+        kind = type(error).__name__
+    # Raised out here, as an error about a URI that cannot be read may quote any part of it.
+    raise Misconfigured(
+        "MONGODB_URI",
+        f"it, or the database {name!r}, cannot be read ({kind}); user and password "
+        "must be percent-encoded",
+    )
+
+
 async def _all(make: Callable[[int], Awaitable[None]], indices: Sequence[int]) -> None:
     """Make all, whatever becomes of each, then raise what went wrong, an outage before the rest."""
     outcomes = await asyncio.gather(*map(make, indices), return_exceptions=True)
@@ -370,21 +383,3 @@ async def _all(make: Callable[[int], Awaitable[None]], indices: Sequence[int]) -
             raise error
     if complaints:
         raise ValueError("; ".join(complaints))
-
-
-async def _measure_skew_s(database: AsyncDatabase[Document]) -> float | None:
-    """Measure how far a server's clock is ahead of ours, in seconds; `None` if it tells none.
-
-    Half of the fastest of some round trips is taken for the way there.
-    """
-    probes: list[tuple[float, float]] = []
-    for _ in range(CLOCK_PROBES):
-        began, asked_at = time.monotonic(), time.time()
-        answer = await database.client.admin.command("hello")
-        round_trip_s = time.monotonic() - began
-        there = answer.get("localTime")
-        if not isinstance(there, datetime):
-            return None
-        there_s = there.replace(tzinfo=UTC).timestamp()
-        probes.append((round_trip_s, there_s - (asked_at + round_trip_s / 2)))
-    return min(probes)[1]

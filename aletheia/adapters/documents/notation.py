@@ -22,7 +22,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, cast
 
-from aletheia.documents import Change, Document, Update, Where
+from aletheia.documents import Change, Document, Insert, Take, Update, Upsert, Where, Write
 
 ID = "_id"
 PAYLOAD = "payload"
@@ -157,6 +157,20 @@ def check_updates(updates: Sequence[Update], *, is_upsert: bool = False) -> None
         _check_id(update.id)
         if is_upsert and update.where:
             raise ValueError(f"an upsert of {update.id!r} cannot have conditions")
+
+
+def check_writes(writes: Sequence[Write]) -> None:
+    """Check the writes of a group; raises as the checks of each."""
+    for write in writes:
+        check_collection(write.collection)
+        match write:
+            case Insert():
+                check_documents(write.documents)
+            case Upsert():
+                check_updates(write.updates, is_upsert=True)
+            case Take():
+                read_where(write.where)
+                check_change(write.change)
 
 
 def check_change(change: Change) -> None:

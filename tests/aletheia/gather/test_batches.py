@@ -17,6 +17,7 @@ from aletheia.adapters.content.embedded import EmbeddedContent
 from aletheia.adapters.content.mongodb import MongoContent, database_of
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.adapters.mock.chat import MockChat
+from aletheia.documents import Insert
 from aletheia.errors import (
     AletheiaError,
     BudgetExceeded,
@@ -139,9 +140,22 @@ class Ledger:
         *,
         iteration: int,
     ) -> None:
+        self.describe(run_id, position, department, items, decisions, iteration=iteration)
+
+    def describe(
+        self,
+        run_id: str,
+        position: int,
+        department: Department,
+        items: Sequence[SavedItem],
+        decisions: Sequence[Decision],
+        *,
+        iteration: int,
+    ) -> Insert:
         del run_id, department
         assert len(items) == len(decisions)
         self.kept.setdefault((position, iteration), list(decisions))
+        return Insert("kept_here", [{"_id": f"{position}:{iteration}"}])
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 
 from aletheia import metrics
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
-from aletheia.documents import Change, Document, Documents, Update, Where
+from aletheia.documents import Document, Documents, Insert, Update
 from aletheia.errors import AletheiaError, InvalidTask, Unavailable
 from aletheia.gather.errors import LockLost, ProjectBusy, RunOver, RunSuperseded, UnknownRun
 from aletheia.gather.progress import Iteration, Run, RunOrder, StopReason, find_outer_reason
@@ -30,6 +30,7 @@ from aletheia.series import Counters
 from aletheia.store.clock import Clock
 from tests.aletheia.adapters.documents.conftest import BACKENDS, opened
 from tests.fakes.departments import FakeDepartments, make_department
+from tests.fakes.documents import InTurnDocuments
 from tests.services.fixtures import mongodb_uri
 
 __all__ = ["mongodb_uri"]
@@ -482,6 +483,32 @@ async def test_of_two_passes_the_first_ones_decision_stands(opener: RunOpener):
     assert await answers.find_values("dedup") == [1]
 
 
+async def test_what_goes_with_a_decision_is_written_with_the_first_one_alone(opener: RunOpener):
+    answers = opener.runs.answers(await opener.open(), 0, 1)
+    assert await answers.add_values("dedup", [1], Insert("things", [{"_id": "of the first"}]))
+    assert not await answers.add_values("dedup", [2], Insert("things", [{"_id": "of the second"}]))
+    assert await opener.documents.find("things", {}) == [{"_id": "of the first"}]
+
+
+async def test_what_is_read_ahead_is_known_once(opener: RunOpener):
+    run = await opener.open()
+    answers, other = (opener.runs.answers(run, 0, 1) for _ in range(2))
+    await other.save_values("batch", [1])
+    await answers.read_ahead("batch", "dedup")
+    await other.save_values("dedup", [2])
+    assert await answers.find_values("batch") == [1]
+    assert await answers.find_values("dedup") is None, "as it was when it was read"
+    assert await answers.save_values("dedup", [3]) == [2], "but the first one's decision stands"
+    assert await answers.find_values("dedup") == [2]
+
+
+async def test_what_is_read_ahead_is_not_believed_once_something_is_saved(opener: RunOpener):
+    answers = opener.runs.answers(await opener.open(), 0, 1)
+    await answers.read_ahead("dedup")
+    await answers.save_values("dedup", [1])
+    assert await answers.find_values("dedup") == [1]
+
+
 async def test_of_an_endless_answer_as_much_is_kept_as_is_read(opener: RunOpener):
     answers = opener.runs.answers(await opener.open(), 0, 1)
     text = "x" * (3 * MAX_ANSWER_CHARS)
@@ -528,7 +555,7 @@ class Killed(Exception):
     """Stands for the end of a process."""
 
 
-class DyingDocuments(EmbeddedDocuments):
+class DyingDocuments(InTurnDocuments):
     """The real store, which a process does not come back from at a chosen write."""
 
     def __init__(self, directory: Path, kill_at: int) -> None:
@@ -550,11 +577,9 @@ class DyingDocuments(EmbeddedDocuments):
         self._pass_one()
         return await super().update(collection, updates)
 
-    async def take(
-        self, collection: str, where: Where, change: Change, *, sort: str | None = None
-    ) -> Document | None:
+    async def take(self, *args: Any, **options: Any) -> Document | None:
         self._pass_one()
-        return await super().take(collection, where, change, sort=sort)
+        return await super().take(*args, **options)
 
 
 @pytest.mark.parametrize("kill_at", range(1, 13))

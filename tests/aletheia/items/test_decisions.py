@@ -41,6 +41,7 @@ from tests.aletheia.gather.gather_runner import (
     three_departments,
 )
 from tests.aletheia.items.scales import make_scale
+from tests.fakes.documents import InTurnDocuments
 
 NOW = 1_767_225_600.123
 WORDS = "Answer every complaint about a late delivery with a new date on the same day."
@@ -340,7 +341,7 @@ class Fuse:
             raise Killed
 
 
-class FusedDocuments(EmbeddedDocuments):
+class FusedDocuments(InTurnDocuments):
     """The embedded store with a fuse."""
 
     fuse: Fuse
@@ -560,14 +561,15 @@ async def test_a_pair_that_was_told_apart_is_not_dropped_again(books: Books):
     deps = make_deps(books.documents, books.content, MockChat())
     deps = replace(deps, decisions=books.ledger, deduplicator=scale)
     batch = batch_of(WORDS, SAME)
-    first = await drop_duplicates(deps, books.run, 1, batch)
+    answers = deps.runs.answers(books.run, 1, 1)
+    first = await drop_duplicates(deps, books.run, 1, batch, answers)
     assert [item.content for item in first] == [SAME]
     (kept,) = await books.ledger.list_dropped()
     assert not kept.decision.is_kept
     assert kept.decision.score is not None
     assert kept.decision.score >= DUPLICATE_AT
     # A second pass finds what is decided.
-    assert await drop_duplicates(deps, books.run, 1, batch) == first
+    assert await drop_duplicates(deps, books.run, 1, batch, answers) == first
     assert len(await books.ledger.list_dropped()) == 1
 
     await books.ledger.undo(kept.id, "anna", books.content)
@@ -576,7 +578,9 @@ async def test_a_pair_that_was_told_apart_is_not_dropped_again(books: Books):
     assert (item.automation.department, item.automation.iteration) == ("support", 1)
     await deps.items.refresh()
     assert [item.content for item in deps.items.of_department("support")] == [WORDS]
-    later = await drop_duplicates(deps, books.run, 2, batch_of(WORDS, SAME))
+    later = await drop_duplicates(
+        deps, books.run, 2, batch_of(WORDS, SAME), deps.runs.answers(books.run, 2, 1)
+    )
     assert [item.content for item in later] == [SAME]
     again, *_ = await books.ledger.list_dropped()
     assert again.decision.tier == "exact", "it repeats itself, being saved"

@@ -1,6 +1,5 @@
 import asyncio
 import random
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from multiprocessing import get_context
@@ -10,7 +9,7 @@ from typing import Any
 import pytest
 
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
-from aletheia.documents import Change, Documents, Update
+from aletheia.documents import Change, Document, Documents, Update
 from aletheia.errors import BudgetExceeded, Misconfigured, Unavailable
 from aletheia.llm.prices import NANO, PriceTable, Tokens
 from aletheia.llm.usage import (
@@ -35,6 +34,7 @@ from tests.aletheia.llm.spenders import (
 )
 from tests.aletheia.resilience.conftest import Clock
 from tests.aletheia.resilience.contenders import compete
+from tests.fakes.documents import InTurnDocuments
 from tests.fakes.usage import budget_limits, read_usage
 
 TODAY = "day:2026-11-18"
@@ -361,7 +361,7 @@ async def test_purging_takes_what_is_old_and_never_todays(documents: Documents, 
 # Whatever ends in between.
 
 
-class Failing(EmbeddedDocuments):
+class Failing(InTurnDocuments):
     """A real store that is lost before, or just after, one of the writes to come."""
 
     def __init__(self, directory: Path) -> None:
@@ -373,17 +373,26 @@ class Failing(EmbeddedDocuments):
         if self.fails_at == 0:
             raise Unavailable("store", "lost")
 
-    async def insert(
-        self, collection: str, documents: Sequence[dict[str, Any]], **counts: Any
-    ) -> set[str]:
+    async def insert(self, *args: Any, **options: Any) -> set[str]:
         self._step()
-        done = await super().insert(collection, documents, **counts)
+        done = await super().insert(*args, **options)
         self._step()
         return done
 
-    async def update(self, collection: str, updates: Sequence[Update]) -> list[bool]:
+    async def update(self, *args: Any, **options: Any) -> list[bool]:
         self._step()
-        done = await super().update(collection, updates)
+        done = await super().update(*args, **options)
+        self._step()
+        return done
+
+    async def upsert(self, *args: Any, **options: Any) -> None:
+        self._step()
+        await super().upsert(*args, **options)
+        self._step()
+
+    async def take(self, *args: Any, **options: Any) -> Document | None:
+        self._step()
+        done = await super().take(*args, **options)
         self._step()
         return done
 

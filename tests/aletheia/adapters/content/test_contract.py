@@ -19,7 +19,7 @@ from aletheia.adapters.content.mongodb import MongoContent, database_of, read_id
 from aletheia.errors import AletheiaError, ComputeFailed, InvalidTask, Refused, Unavailable
 from aletheia.items.content import Automation, Item, SavedItem, item_id, make_item
 from aletheia.items.project_items import LISTED_EVERY_S, ProjectItems
-from aletheia.items.vector_cache import VectorCache, name_vectors
+from aletheia.items.vector_cache import MAX_RECENT, VectorCache, name_vectors
 from aletheia.store.clock import SYSTEM_CLOCK, Clock
 from aletheia.text.normalisation import content_hash
 from tests.aletheia.adapters.content.conftest import AnyContent
@@ -339,6 +339,28 @@ async def test_models_have_vectors_of_their_own(content: AnyContent):
     found = await one.find(["y\ud800", "z", "x"])
     assert {at: row.tolist() for at, row in found.items()} == {0: [3.0, 4.0], 2: [1.0, 2.0]}
     assert await other.find(["x"]) == {}
+
+
+async def test_vectors_that_were_just_saved_or_found_are_not_read_again(content: AnyContent):
+    vectors = VectorCache(content, "model/A")
+    await vectors.save(["x"], np.array([[1.0, 2.0]]))
+    await VectorCache(content, "model/A").save(["y"], np.array([[3.0, 4.0]]))
+    first = await vectors.find(["x", "y", "z"])
+    await content.delete(vectors.collection, {})
+    again = await vectors.find(["z", "y", "x"])
+    assert {at: row.tolist() for at, row in first.items()} == {0: [1.0, 2.0], 1: [3.0, 4.0]}
+    assert {at: row.tolist() for at, row in again.items()} == {1: [3.0, 4.0], 2: [1.0, 2.0]}
+
+
+async def test_no_more_vectors_are_remembered_than_a_few_batches_have(content: AnyContent):
+    vectors = VectorCache(content, "model/A")
+    texts = [f"text {number}" for number in range(MAX_RECENT + 1)]
+    rows = np.ones((len(texts), 2))
+    await vectors.save(texts, rows)
+    for start in range(0, len(texts), 100):
+        await vectors.save(texts[start : start + 100], rows[start : start + 100])
+    await content.delete(vectors.collection, {})
+    assert list(await vectors.find(texts)) == list(range(1, len(texts)))
 
 
 @pytest.mark.parametrize(
