@@ -31,9 +31,9 @@ class BandTable:
         found: list[set[int]] = [set() for _ in range(keys.shape[1])]
         first = self._keys.shape[1]
         for band, wanted in enumerate(keys):
-            known: Any = self._keys[band]
-            starts: list[int] = np.searchsorted(known, wanted, "left").tolist()
-            ends: list[int] = np.searchsorted(known, wanted, "right").tolist()
+            known = self._keys[band]
+            starts: NDArray[np.intp] = np.searchsorted(known, wanted, "left")
+            ends: NDArray[np.intp] = np.searchsorted(known, wanted, "right")
             for rows, key, start, end in zip(found, wanted, starts, ends, strict=True):
                 rows.update(self._rows[band, start:end].tolist())
                 rows.update((first + np.flatnonzero(recent[band] == key)).tolist())
