@@ -61,6 +61,7 @@ def disagreements(sentence: str) -> list[str]:
             wrong.append(f"{count} … {noun}")
         bad_verbs = VERBS.values() if is_one else VERBS
         behind = words[words.index(noun) + 1 :][:2]
+        behind = behind[:1] if behind[:1] == ["must"] else behind  # which goes with any count
         wrong += [f"{count} {noun} … {word}" for word in behind if word in bad_verbs]
     wrong += [
         found[0] for found in _THERE.finditer(sentence) if (found[1] == "is") != (found[2] == "1")
