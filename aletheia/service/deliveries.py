@@ -140,10 +140,15 @@ class Deliveries:
             return _read(await self._ensure_started(id_))
         digest = hashlib.sha256(key.encode()).hexdigest()
         run_id = await self._start_run(found, f"replay:{digest}")
-        is_new = {"_id": id_, "replayed_run_id": {"$ne": run_id}}
         change = Change(set={"replayed_run_id": run_id}, increase={"replays": 1})
-        noted = await self._documents.take(DELIVERIES, is_new, change)
-        return _read(noted or {**found, "replayed_run_id": run_id})
+        while found["replayed_run_id"] != run_id:
+            seen = {"_id": id_, "replayed_run_id": found["replayed_run_id"]}
+            noted = await self._documents.take(DELIVERIES, seen, change)
+            if noted is not None:
+                return _read(noted)
+            gone = {**found, "replayed_run_id": run_id}
+            found = (await self._documents.get(DELIVERIES, [id_])).get(id_, gone)
+        return _read(found)
 
     async def purge(self, older_than_s: float) -> int:
         """Delete old deliveries and signatures; return how many."""

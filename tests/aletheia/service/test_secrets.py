@@ -437,9 +437,8 @@ async def test_no_secret_leaves_by_a_page(tmp_path: Path, secrets: Secrets, logg
             await visitor.see(said)
             elements: list[Any] = list(visitor.user.client.elements.values())
             for element in elements:
-                values: dict[str, Any] = vars(element)
-                shown = (values.get("_props"), values.get("_text"), values.get("content"))
-                secrets.out[path].append(repr(shown))
+                names = ("_props", "_text", "content")
+                secrets.out[path] += [repr(getattr(element, name, None)) for name in names]
     secrets.out["log"].append(logged.getvalue())
     assert secrets.leaks() == {}
     assert min(len("".join(texts)) for texts in secrets.out.values()) > 100
