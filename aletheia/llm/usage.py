@@ -314,12 +314,11 @@ class Spending:
         found = await self._documents.get(USAGE, [reservation.id])
         if found.get(reservation.id, {}).get("state") != UsageState.RESERVED:
             return
-        counters, tokens = reservation.counters, used.total - reservation.tokens.total
-        money = nanousd - reservation.nanousd
+        tokens, money = used.total - reservation.tokens.total, nanousd - reservation.nanousd
         # The counters must never hold less than what was spent, whatever ends in between: what
         # raises them comes before the record says it is done, what lowers them after.
         if tokens > 0 or money > 0:
-            await self.counters.add(counters, max(tokens, 0), max(money, 0))
+            await self.counters.add(reservation.counters, max(tokens, 0), max(money, 0))
         values = {"state": state, "settled_at": self._clock(), **_figures_of(used, nanousd)}
         where = {"_id": reservation.id, "state": UsageState.RESERVED}
         counts = count_use(reservation.call, used, nanousd)
@@ -327,7 +326,7 @@ class Spending:
         totals = _totals_of(reservation, used, nanousd) if state is UsageState.SETTLED else []
         (is_ours, *_) = await self._documents.write([closing, *totals])
         if is_ours and (tokens < 0 or money < 0):
-            await self.counters.add(counters, min(tokens, 0), min(money, 0))
+            await self.counters.add(reservation.counters, min(tokens, 0), min(money, 0))
 
 
 def count_use(call: Call, used: Tokens, nanousd: int) -> Counts:

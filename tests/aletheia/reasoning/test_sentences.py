@@ -44,7 +44,7 @@ VERBS: Final[Mapping[str, str]] = {
 
 COUNTS: Final = st.sampled_from([0, 1, 2])
 
-_COUNTED: Final = re.compile(r"(?<![\d.,:-])(\d[\d,]*)((?: [A-Za-z]+)+)")
+_COUNTED: Final = re.compile(r"(?<![\d.,:-])(\d+(?:,\d{3})*)((?: [A-Za-z]+)+)")
 _THERE: Final = re.compile(r"\bThere (is|are) (\d+)")
 
 
