@@ -1,6 +1,6 @@
 """Texts by the bands of their MinHash signatures, found without reading all of them."""
 
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,8 +32,8 @@ class BandTable:
         first = self._keys.shape[1]
         for band, wanted in enumerate(keys):
             known = self._keys[band]
-            starts: NDArray[np.intp] = np.searchsorted(known, wanted, "left")
-            ends: NDArray[np.intp] = np.searchsorted(known, wanted, "right")
+            starts = cast("NDArray[np.intp]", np.searchsorted(known, wanted, "left"))
+            ends = cast("NDArray[np.intp]", np.searchsorted(known, wanted, "right"))
             for rows, key, start, end in zip(found, wanted, starts, ends, strict=True):
                 rows.update(self._rows[band, start:end].tolist())
                 rows.update((first + np.flatnonzero(recent[band] == key)).tolist())
