@@ -27,6 +27,7 @@ mvn -q -B -f "$pom" org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 mkdir "$scratch/conf"
+: > "$scratch/output"
 for name in bolt.listen_address=127.0.0.1:0 http.listen_address=127.0.0.1:0 https.enabled=false \
     memory.pagecache.size=64m; do
     echo "server.$name"

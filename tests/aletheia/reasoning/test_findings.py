@@ -122,7 +122,7 @@ def test_every_labelled_problem_is_found_and_nothing_is_in_noise():
     [
         ("queue_pending", 1000, "queue_backlog", "medium", "1,000 tasks are pending"),
         ("queue_pending", 10_000, "queue_backlog", "high", "10,000 tasks are pending"),
-        ("alerts_critical", 1, "critical_alerts", "high", "1 critical alerts"),
+        ("alerts_critical", 1, "critical_alerts", "high", "1 critical alert is"),
         ("alerts_critical", 5, "critical_alerts", "critical", "5 critical alerts"),
         ("publish_success_rate", 0.8999, "publish_rate_low", "medium", "89.9 %"),
         ("publish_success_rate", 0.4, "publish_rate_low", "critical", "40 %"),
