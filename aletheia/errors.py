@@ -20,12 +20,14 @@ only these.
     │   └── Conflict          409
     ├── ModelUnavailable      a model cannot be had from any of its sources
     ├── ComputeFailed         computing a task failed; another attempt may help
-    │   └── UnreadableAnswer  llm: an answer without a usable value
+    │   ├── UnreadableAnswer  llm: an answer without a usable value
+    │   └── StepFailed        tasks: a step of a plan failed; the ones behind it are not carried out
     ├── Deferred              not now, by our own rules; nothing was sent
     │   ├── RateLimited       a provider is over one of its limits
     │   ├── BudgetExceeded    a budget does not suffice for the call
     │   ├── BreakerOpen       a dependency failed too often to be asked for a while
-    │   └── LaneTaken         another run works in the bulk lane
+    │   ├── LaneTaken         another run works in the bulk lane
+    │   └── ReasoningBusy     reasoning: another run is under way and does not end
     ├── Misconfigured         a setting or a block is missing or makes no sense
     ├── ModelChanged          brain: its vectors are of another model than the one in use
     ├── OtherModel            brain: the service embeds with another model than its caller
@@ -39,6 +41,7 @@ only these.
     │   ├── AnswersUnreadable it was in vain: what models answered could not be used
     │   └── TimeIsUp          a generation has not ended in the time of an attempt
     ├── UndoRefused           items: a decision cannot be undone
+    ├── DropRefused           items: a possible repetition cannot be dropped
     ├── ProgramFailed         deployments: a program did not start, or ended too early
     ├── RunEnded              deployments: a run ended without a result
     ├── DeployFailed          deployments: `prefect deploy` failed

@@ -240,6 +240,9 @@ class LogSettings(Settings):
     log_level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(str.upper)
     ] = Field(default="INFO", description="Least severe level that is logged, in either case.")
+    log_format: Literal["json", "text"] = Field(
+        default="json", description="How runs and the service write their lines."
+    )
 
 
 class RateLimitSettings(Settings):
@@ -346,9 +349,10 @@ class GatherSettings(Settings):
         default=8, ge=5, le=10, description="Items asked for in one iteration."
     )
     guarded_pairs: Literal["keep", "judge"] = Field(
-        default="keep",
-        description="Items that differ in a number, a unit or a negation: kept without asking, or "
-        "left to a judge.",
+        default="judge",
+        description="Items that align but for few words, or differ in a number, a unit, a date, a "
+        "name, a negation …: left to a judge, or kept without asking. Without a judge they are "
+        "kept.",
     )
     gather_retry_base_seconds: float = Field(
         default=60,
@@ -365,14 +369,6 @@ class BrainSettings(Settings):
         default=30,
         gt=0,
         description="Per request to a Brain service, and per query of Neo4j, seconds.",
-    )
-
-
-class ServiceSettings(Settings):
-    """Where the service listens."""
-
-    metrics_port: int = Field(
-        default=8001, ge=1, le=65_535, description="Port of `aletheia serve`."
     )
 
 

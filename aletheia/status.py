@@ -1,37 +1,56 @@
 """The status of the system: intake, breakers, limits, budgets, usage, cache, Brain."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
 import orjson
 
 from aletheia.adapters.embedding.cache import HitRate
-from aletheia.llm.usage import UsageTotal
-from aletheia.reasoning.findings import Finding, ObservedStatus, find
+from aletheia.brain.outbox import BrainStatus
+from aletheia.intake.models import IntakeStatus
+from aletheia.llm.usage import BudgetUsage, UsageTotal
+from aletheia.reasoning.facts import describe_status
+from aletheia.reasoning.findings import Finding, find
+from aletheia.reasoning.settings import FindingSettings
+from aletheia.reasoning.snapshot import View
+from aletheia.resilience.breaker import BreakerState
+from aletheia.resilience.limits import Tier, TierUsage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SystemStatus(ObservedStatus):
+class SystemStatus:
     """The status of everything."""
 
+    intake: IntakeStatus  # the ledger
+    breakers: Sequence[BreakerState]  # of everything that ever failed
+    limits: Mapping[str, Mapping[Tier, TierUsage]]  # by provider
+    budgets: Sequence[BudgetUsage]  # of today, and of a run if one was named
+    brain: Sequence[BrainStatus]  # of every project that lacks something there
     mode: str  # which provider embeds, and why it does
     usage: Sequence[UsageTotal]  # of every model
     cache: Sequence[HitRate]  # of every model
+    bounds: FindingSettings = field(default_factory=FindingSettings)  # of findings
 
     @property
     def findings(self) -> Sequence[Finding]:
-        """What needs attention, by the rules of `aletheia.reasoning.findings`."""
-        return find(self)
+        """What needs attention; evidence has the paths of a snapshot (SPEC §5)."""
+        seen = describe_status(self.intake, self.breakers, self.limits, self.budgets, self.brain)
+        return find(View(seen), self.bounds)
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON values: money as strings of dollars, moments in ISO 8601."""
         values = asdict(self)
+        del values["bounds"]
         values["cache"] = [{**asdict(rate), "share": round(rate.share, 4)} for rate in self.cache]
         for total in values["usage"]:
             total["mock"] = total.pop("is_mock")
-        whole = values.pop("intake") | values | {"findings": self.findings}
+        whole = (
+            values.pop("intake")
+            | values
+            | {"findings": [finding.to_document() for finding in self.findings]}
+        )
         return orjson.loads(orjson.dumps(whole, default=str, option=orjson.OPT_NON_STR_KEYS))
 
     def rows(self) -> list[dict[str, str]]:

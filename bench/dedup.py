@@ -33,22 +33,25 @@ from semhash import SemHash
 
 from aletheia.items.calibration import (
     DUPLICATE_AT,
-    GREY_FROM,
     Accuracy,
     Calibration,
-    LabelledPair,
-    LabelledText,
-    Split,
-    calibrate,
     calibration_file,
     measure_accuracy,
-    pair_up,
-    read_texts,
     shipped_calibration,
 )
+from aletheia.items.calibration_fitting import calibrate
 from aletheia.items.content import item_id
 from aletheia.items.dedup import Deduplicator, Judge
 from aletheia.items.item_index import Entry, ItemIndex, make_entry
+from aletheia.items.labelled_pairs import (
+    NEAREST,
+    LabelledPair,
+    LabelledText,
+    Split,
+    pair_up,
+    read_texts,
+)
+from aletheia.items.word_vectors import WordVectors
 from bench.dedup_corpus import (
     MODEL,
     NEW,
@@ -57,6 +60,8 @@ from bench.dedup_corpus import (
     SilentJudge,
     Vectors,
     embed_everything,
+    embed_texts,
+    embed_words,
     make_corpus,
     write_demo,
 )
@@ -64,8 +69,6 @@ from bench.figures import console, describe_machine, find_missed, print_json
 from deployments.examples.departments import EXAMPLE_TEXTS
 
 ROUNDS: Final = 21
-NEAREST: Final = 20
-"""Of the pairs of an item and its that many nearest, so many reach the judge."""
 
 BOUNDS: Final[Mapping[str, tuple[str, float]]] = {
     "vs_brute_force": ("max", 1.1),
@@ -76,19 +79,21 @@ BOUNDS: Final[Mapping[str, tuple[str, float]]] = {
 
 async def fit(vectors: Mapping[Split, Vectors]) -> Calibration:
     """Fit the model's calibration."""
-    by_texts = {
-        tuple(labelled.text for labelled in read_texts(split)): rows
+    known = {
+        labelled.text: row
         for split, rows in vectors.items()
+        for labelled, row in zip(read_texts(split), rows, strict=True)
     }
 
     async def embed(texts: Sequence[str]) -> Vectors:
-        return by_texts[tuple(texts)]
+        rows = known if set(texts) <= set(known) else await embed_texts(texts)
+        return np.stack([rows[text] for text in texts])
 
     return await calibrate(MODEL, embed)
 
 
 async def measure_labelled(
-    split: Split, vectors: Vectors, calibration: Calibration
+    split: Split, vectors: Vectors, deduplicator: Deduplicator
 ) -> dict[str, Accuracy]:
     """Classify the pairs of a split in several ways."""
     texts = read_texts(split)
@@ -97,7 +102,7 @@ async def measure_labelled(
     wide = vectors.astype(np.float64)
     cosines = np.array([wide[pair.one] @ wide[pair.other] for pair in pairs])
     oracle = LabelJudge({str(at): text for at, text in enumerate(texts)})
-    deduplicator = Deduplicator(calibration)
+    calibration = deduplicator.calibration
     called = {
         "plain cosine at 0.90": cosines >= DUPLICATE_AT,
         "calibrated cosine": cosines >= calibration.to_cosine(DUPLICATE_AT),
@@ -129,29 +134,29 @@ def _entry(item_id: str, text: str, vector: NDArray[Any]) -> Entry:
     return make_entry(item_id, text, vector, len(vector))
 
 
-async def measure_judged_share(split: Split, vectors: Vectors, calibration: Calibration) -> float:
+async def measure_judged_share(split: Split, vectors: Vectors, deduplicator: Deduplicator) -> float:
     """Take each text as new and all others of its split as saved; count what is judged."""
     texts = read_texts(split)
     judge = LabelJudge({str(at): text for at, text in enumerate(texts)})
-    deduplicator = Deduplicator(calibration)
+    index = ItemIndex(MODEL, vectors.shape[1])
+    index.add([str(at) for at in range(len(texts))], [text.text for text in texts], vectors)
     for at, text in enumerate(texts):
-        others = [other for other in range(len(texts)) if other != at]
-        index = ItemIndex(MODEL, vectors.shape[1])
-        index.add([str(o) for o in others], [texts[o].text for o in others], vectors[others])
+        index.remove([str(at)])
         await deduplicator.deduplicate([_entry(str(at), text.text, vectors[at])], index, judge)
+        index.add([str(at)], [text.text], vectors[[at]])
     return judge.judged / (NEAREST * len(texts))
 
 
 async def measure_demo_share(
     batches: Sequence[Sequence[str]],
     vectors: Mapping[str, NDArray[np.float32]],
-    calibration: Calibration,
+    deduplicator: Deduplicator,
 ) -> float:
     """Gather the demo's items, and count what is judged of each one's nearest saved ones."""
     index = ItemIndex(MODEL, len(vectors[EXAMPLE_TEXTS[0]]))
     saved = np.stack([vectors[text] for text in EXAMPLE_TEXTS])
     index.add([f"theirs-{at}" for at in range(len(saved))], EXAMPLE_TEXTS, saved)
-    judge, deduplicator, pairs = SilentJudge(), Deduplicator(calibration), 0
+    judge, pairs = SilentJudge(), 0
     for batch in batches:
         pairs += len(batch) * min(NEAREST, len(index))
         items = [_entry(item_id(text), text, vectors[text]) for text in batch]
@@ -175,7 +180,7 @@ def search_brute_force(
     return found
 
 
-async def measure_speed(corpus: Corpus, calibration: Calibration) -> dict[str, float]:
+async def measure_speed(corpus: Corpus, deduplicator: Deduplicator) -> dict[str, float]:
     """Measure the search and the cascade beside their rivals, in turns."""
     process = psutil.Process()
     before = process.memory_info().rss
@@ -186,8 +191,8 @@ async def measure_speed(corpus: Corpus, calibration: Calibration) -> dict[str, f
     grown = process.memory_info().rss - before
     entries = corpus.batch
     new = np.stack([entry.vector for entry in entries])
-    deduplicator = Deduplicator(calibration)
-    at, grey_from = calibration.to_cosine(DUPLICATE_AT), calibration.to_cosine(GREY_FROM)
+    calibration = deduplicator.calibration
+    at, grey_from = calibration.to_cosine(DUPLICATE_AT), calibration.min_cosine
     rival = _build_semhash(corpus)
     theirs = [item.text for item in corpus.batch]
     seconds: dict[str, list[float]] = {"search": [], "brute": [], "cascade": [], "semhash": []}
@@ -267,19 +272,19 @@ async def main(existing: int, *, is_written: bool) -> None:
     if is_written:
         _write(fitted)
     shipped = shipped_calibration(MODEL)
-    drift = max(
-        abs(shipped.to_cosine(score) - fitted.to_cosine(score))
-        for score in (0.80, DUPLICATE_AT, 0.97)
-    )
+    drift = measure_drift(shipped, fitted)
+    labelled = [text.text for split in vectors for text in read_texts(split)]
+    words: WordVectors = await embed_words([*labelled, *of_demo])
+    deduplicator = Deduplicator(shipped, words=words)
     accuracies: dict[Split, dict[str, Accuracy]] = {
-        split: await measure_labelled(split, vectors[split], shipped) for split in vectors
+        split: await measure_labelled(split, vectors[split], deduplicator) for split in vectors
     }
     shares = {
-        split: await measure_judged_share(split, vectors[split], shipped) for split in vectors
+        split: await measure_judged_share(split, vectors[split], deduplicator) for split in vectors
     }
-    demo_share = await measure_demo_share(batches, of_demo, shipped)
+    demo_share = await measure_demo_share(batches, of_demo, deduplicator)
     gc.collect()
-    speed = await measure_speed(make_corpus(existing, vectors), shipped)
+    speed = await measure_speed(make_corpus(existing, vectors), deduplicator)
     figures: dict[str, Any] = {
         **{name: round(value, 4) for name, value in speed.items()},
         "existing": existing,
@@ -289,7 +294,8 @@ async def main(existing: int, *, is_written: bool) -> None:
         "judged_share_labelled": {split: round(share, 4) for split, share in shares.items()},
         "judged_share_demo": round(demo_share, 4),
         "demo_items": sum(map(len, batches)),
-        "duplicate_at_cosine": shipped.to_cosine(DUPLICATE_AT),
+        "drop_at": shipped.unjudged_from,
+        "calibration_error": shipped.calibration_error,
         "calibration_drift": round(drift, 6),
         "judge": "the labels themselves (an oracle, no model)",
         "f1": {name: round(one.f1, 3) for name, one in accuracies["test"].items()},
@@ -308,6 +314,14 @@ async def main(existing: int, *, is_written: bool) -> None:
     figures["missed"] = find_missed(figures, BOUNDS)
     _print_tables(figures, accuracies)
     print_json(figures | describe_machine())
+
+
+def measure_drift(shipped: Calibration, fitted: Calibration) -> float:
+    """Return how far the weights of two calibrations are from each other, at most."""
+    if shipped.similarity is None or fitted.similarity is None:
+        return 1.0
+    pairs = zip(shipped.similarity.weights, fitted.similarity.weights, strict=True)
+    return max(abs(one.weight - other.weight) for one, other in pairs)
 
 
 def _write(calibration: Calibration) -> None:

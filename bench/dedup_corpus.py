@@ -12,10 +12,12 @@ from aletheia.adapters.mock.chat import MOCK_MODEL, MockChat
 from aletheia.analysis.ports import Embedding
 from aletheia.gather.generation import GenerationPlan, generate_items
 from aletheia.gather.prompts.generate_items import PromptContext
-from aletheia.items.calibration import LabelledText, Split, read_texts
 from aletheia.items.dedup import Question, Verdict
 from aletheia.items.departments import Department
 from aletheia.items.item_index import Entry, make_entry
+from aletheia.items.labelled_pairs import SPLITS, LabelledText, Split, read_texts
+from aletheia.items.similarity import list_words
+from aletheia.items.word_vectors import WordVectors
 from aletheia.llm.answers import SavedAnswers
 from aletheia.llm.messages import Completion
 from aletheia.settings import EmbeddingSettings
@@ -130,8 +132,7 @@ async def embed_everything(
     """
     texts = [*EXAMPLE_TEXTS, *(text for batch in batches for text in batch)]
     splits: dict[Split, list[str]] = {
-        split: [labelled.text for labelled in read_texts(split)]
-        for split in ("calibration", "test")
+        split: [labelled.text for labelled in read_texts(split)] for split in SPLITS
     }
     vectors = await embed_texts([*(text for split in splits.values() for text in split), *texts])
     labelled: dict[Split, Vectors] = {
@@ -155,6 +156,18 @@ async def embed_texts(texts: Sequence[str]) -> dict[str, NDArray[np.float32]]:
     finally:
         await embedder.close()
     return found
+
+
+async def embed_words(texts: Sequence[str]) -> WordVectors:
+    """Embed the words of texts, once for all that is measured."""
+
+    async def embed(words: Sequence[str]) -> Vectors:
+        found = await embed_texts(words)
+        return np.stack([found[word] for word in words])
+
+    words = WordVectors(embed)
+    await words.prepare(sorted(list_words(texts)))
+    return words
 
 
 def make_corpus(existing: int, vectors: Mapping[Split, Vectors], *, seed: int = 7) -> Corpus:

@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings
 
 from aletheia import settings
 from aletheia.errors import AletheiaError
+from aletheia.telemetry import TelemetrySettings
 from deployments import ROOT
 from deployments.local import NAME_MARK
 
@@ -47,7 +48,7 @@ def default_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """Leave out of an environment every setting of Aletheia's, so that the defaults hold."""
     areas = [
         area
-        for area in vars(settings).values()
+        for area in (*vars(settings).values(), TelemetrySettings)
         if inspect.isclass(area) and issubclass(area, BaseSettings)
     ]
     names = {name.upper() for area in areas for name in area.model_fields}

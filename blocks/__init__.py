@@ -8,6 +8,7 @@ from blocks.departments import PayloadCredentials
 from blocks.events import EventCredentials
 from blocks.llm_account import LLMCredentials
 from blocks.openai_account import OpenAICredentials
+from blocks.service import ServiceCredentials
 from blocks.store import StoreCredentials
 from blocks.upstream import UpstreamCredentials
 
@@ -17,6 +18,7 @@ __all__ = [
     "LLMCredentials",
     "OpenAICredentials",
     "PayloadCredentials",
+    "ServiceCredentials",
     "StoreCredentials",
     "UpstreamCredentials",
 ]

@@ -9,6 +9,7 @@ from aletheia.adapters.content.embedded import EmbeddedContent
 from aletheia.adapters.content.mongodb import MongoContent
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.adapters.documents.mongodb import MongoDocuments
+from aletheia.adapters.platform.mongodb import MongoPlatform
 from aletheia.documents import Documents
 from blocks.secret_values import value_of
 
@@ -43,6 +44,11 @@ class StoreCredentials(CredentialsBlock):
         """Build the store of a project's items; the caller opens and closes it."""
         uri = value_of(self.mongodb_uri)
         return MongoContent(uri, project_id) if uri else EmbeddedContent(self.data_dir, project_id)
+
+    def get_platform_client(self, database: str) -> MongoPlatform | None:
+        """Build the reader of the platform's database; `None` where there is no MongoDB."""
+        uri = value_of(self.mongodb_uri)
+        return MongoPlatform(uri, database) if uri else None
 
     def _mongodb(self) -> Documents | None:
         uri = value_of(self.mongodb_uri)

@@ -9,6 +9,7 @@ from aletheia.adapters.upstream.client import HttpUpstream
 from aletheia.adapters.upstream.oauth2 import OAuth2SignIn, ory_token_url
 from aletheia.adapters.upstream.sign_in import NoSignIn, SignIn, TokenSignIn
 from aletheia.errors import Misconfigured
+from aletheia.series import Note, forget
 from aletheia.settings import IntakeSettings
 from blocks.secret_values import value_of
 
@@ -59,19 +60,20 @@ class UpstreamCredentials(CredentialsBlock):
             return "token", "UPSTREAM_AUTH is not set, and API_TOKEN is"
         return "none", "no credentials are set"
 
-    def get_client(self) -> HttpUpstream:
-        """Build a client; the caller opens and closes it."""
+    def get_client(self, note: Note = forget) -> HttpUpstream:
+        """Build a client, which counts by `note`; the caller opens and closes it."""
         settings = IntakeSettings()
         return HttpUpstream(
             self.base_url,
-            sign_in=self._build_sign_in(settings.request_timeout),
+            sign_in=self._build_sign_in(settings.request_timeout, note),
             timeout_s=settings.request_timeout,
             concurrency=settings.concurrency_limit,
             max_retries=settings.max_retries,
             retry_base_s=settings.retry_base_seconds,
+            note=note,
         )
 
-    def _build_sign_in(self, timeout_s: float) -> SignIn:
+    def _build_sign_in(self, timeout_s: float, note: Note) -> SignIn:
         auth, _ = self.choose_auth()
         if auth == "none":
             return NoSignIn()
@@ -90,6 +92,7 @@ class UpstreamCredentials(CredentialsBlock):
             if self.oauth2_client_auth == "post"
             else "client_secret_basic",
             timeout_s=timeout_s,
+            note=note,
         )
 
 

@@ -16,12 +16,17 @@ from pydantic_settings import SettingsError
 
 from aletheia import settings
 from aletheia.errors import Misconfigured
+from aletheia.reasoning.platform import PlatformSettings
+from aletheia.reasoning.settings import FindingSettings, ReasoningSettings
+from aletheia.service.settings import ServiceSettings
+from aletheia.telemetry import TelemetrySettings
 from blocks import (
     BrainCredentials,
     EventCredentials,
     LLMCredentials,
     OpenAICredentials,
     PayloadCredentials,
+    ServiceCredentials,
     StoreCredentials,
     UpstreamCredentials,
 )
@@ -47,6 +52,7 @@ _RENAMED: Final[Mapping[type[Block], Mapping[str, str]]] = {
         "data_dir": "ALETHEIA_DATA_DIR",
     },
     EventCredentials: {},
+    ServiceCredentials: {},
 }
 """All blocks, and the variables of those fields whose variable has another name."""
 
@@ -73,8 +79,11 @@ BOUNDS: Final[Mapping[str, type[Any]]] = {
     "<": annotated_types.Lt,
 }
 
-AREAS: Final = settings.Settings.__subclasses__()
-"""The settings classes, in the order of their file."""
+AREAS: Final = [
+    *(area for area in settings.Settings.__subclasses__() if area.__module__ == settings.__name__),
+    *(TelemetrySettings, ServiceSettings, ReasoningSettings, FindingSettings, PlatformSettings),
+]
+"""The settings classes, in the order of their file; some stand with what they are about."""
 
 DOCUMENT: Final = ROOT / "docs" / "configuration.md"
 EXAMPLE: Final = ROOT / ".env.example"

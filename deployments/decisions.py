@@ -1,4 +1,4 @@
-"""Commands about dropped duplicates: list them, and save one after all."""
+"""Commands about duplicates: list what was dropped, save one after all, drop a possible one."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final
@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from aletheia.items.content import SavedItem
-from aletheia.items.decisions import KeptDecision
+from aletheia.items.decisions import KeptDecision, PossibleRepetition
 from deployments.explaining import (
     JsonOption,
     ProjectArgument,
@@ -28,10 +28,18 @@ MAX_SHOWN: Final = 160
 async def list_duplicates(
     project: ProjectArgument,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="Maximum number.")] = 20,
+    possible: Annotated[
+        bool, typer.Option("--possible", help="List what was kept but may repeat something.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """List what was dropped as a duplicate of what, newest first, with ids to undo it by."""
-    dropped = await (await get_decisions(project)).list_dropped(limit=limit)
+    decisions = await get_decisions(project)
+    if possible:
+        pairs = await decisions.list_possible(await get_content(project), limit=limit)
+        _print_possible(pairs, as_json=as_json)
+        return
+    dropped = await decisions.list_dropped(limit=limit)
     ids = {drop.decision.match_id for drop in dropped if drop.decision.match_id is not None}
     matches = await (await get_content(project)).read_items(sorted(ids)) if ids else {}
     if as_json:
@@ -51,6 +59,45 @@ async def undo_duplicate(
     """Save an item that was dropped as a duplicate; the two are distinct from now on."""
     wanted = {"project_id": project, "decision_id": decision, "user_id": user}
     say(await run_to_end("undo_duplicate/undo_duplicate", wanted))
+
+
+@in_session
+async def drop_possible_repetition(
+    project: ProjectArgument,
+    pair: Annotated[
+        str, typer.Argument(help="From `gather duplicates --possible` or a run's table.")
+    ],
+    user: UserOption = "operator",
+) -> None:
+    """Drop an item that may repeat another one; `gather undo` with the same id has it back."""
+    wanted = {"project_id": project, "pair_id": pair, "user_id": user}
+    say(await run_to_end("drop_repetition/drop_repetition", wanted))
+
+
+def _print_possible(pairs: Sequence[PossibleRepetition], *, as_json: bool) -> None:
+    if as_json:
+        console.print_json(
+            data=[
+                _as_json(pair.kept, {pair.match.id: pair.match})
+                | {"pair": pair.kept.id, "kept": pair.kept.item.content}
+                for pair in pairs
+            ]
+        )
+    elif pairs:
+        table = plain_table("pair", "where", "kept", "may repeat", "probability", whole="pair")
+        for pair in pairs:
+            kept, score = pair.kept, pair.kept.decision.score
+            table.add_row(
+                kept.id,
+                escape(f"{kept.department} {kept.iteration}"),
+                escape(_shorten(kept.item.content)),
+                escape(_shorten(pair.match.content)),
+                f"{'unknown' if score is None else f'{score:.2f}'}\n"
+                f"[dim]{escape(kept.decision.reason)}[/]",
+            )
+        console.print(table)
+    else:
+        say("Nothing that was kept may be a repetition.")
 
 
 def tabulate(dropped: Sequence[KeptDecision], matches: Mapping[str, SavedItem]) -> Table:

@@ -1,7 +1,9 @@
 """What is set for a command: variables, and which Prefect server they mean."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 from dotenv import dotenv_values
 
@@ -9,7 +11,12 @@ from aletheia.errors import Misconfigured
 from aletheia.settings import StoreSettings
 from deployments import ROOT
 from deployments.local import Local
+from deployments.private_files import ensure_secret
 from deployments.processes import Say
+
+TOKEN_SECRET: Final = "AUTH_JWT_SECRET"  # noqa: S105 - the name of a setting
+JWKS_URL: Final = "AUTH_JWKS_URL"
+"""Which issuer of tokens is set, if any."""
 
 
 def read_environment(root: Path = ROOT) -> dict[str, str]:
@@ -58,6 +65,24 @@ def explain_refused_sign_in() -> Misconfigured:
     fault = "is not what" if is_set else "is not set, which"
     reason = f"{fault} the Prefect server at {api.url} asks for"
     local = local_servers()
-    if local.server_url() is not None and api.url == f"{local.server_url()}/api":
+    if is_server_of(local):
         reason = f"{reason}; it is the line in {local.password_file}"
     return Misconfigured(name, reason)
+
+
+def make_secrets(local: Local, known: Mapping[str, str]) -> dict[str, str]:
+    """Return the key of tokens for the service of this machine, where no other is set.
+
+    It goes into a block, and is in the environment of no run.
+    """
+    if known.get(TOKEN_SECRET) or known.get(JWKS_URL):
+        return {}
+    return {TOKEN_SECRET: ensure_secret(local.directory / "service-secret")}
+
+
+def is_server_of(local: Local) -> bool:
+    """Return whether the Prefect server that is meant is the one of this machine's servers."""
+    from prefect.settings import get_current_settings  # noqa: PLC0415 - see `choose_server`
+
+    url = local.server_url()
+    return url is not None and get_current_settings().api.url == f"{url}/api"

@@ -14,7 +14,11 @@ from aletheia.events.log import EventLog, SavedEvent
 from aletheia.gather.progress import Run, find_unreadable
 from aletheia.gather.runs import GatherRuns
 from aletheia.store.project_id import check_project_id
-from deployments.decisions import list_duplicates, undo_duplicate
+from deployments.decisions import (
+    drop_possible_repetition,
+    list_duplicates,
+    undo_duplicate,
+)
 from deployments.event_lines import describe
 from deployments.explaining import ProjectArgument, UserOption, console, say
 from deployments.runs import explain_end, in_session, run_to_end, wait_for_run
@@ -110,6 +114,7 @@ async def resume(
 
 
 group.command("duplicates")(list_duplicates)
+group.command("drop")(drop_possible_repetition)
 group.command("undo")(undo_duplicate)
 
 

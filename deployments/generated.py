@@ -2,7 +2,7 @@
 
 import sys
 
-from deployments import ROOT, configuration, serve
+from deployments import ROOT, configuration, metrics_page, serve
 
 
 def main() -> None:
@@ -11,6 +11,7 @@ def main() -> None:
         configuration.DOCUMENT: configuration.write_document(),
         configuration.EXAMPLE: configuration.write_example(),
         serve.DOCUMENT: serve.write_document(),
+        metrics_page.DOCUMENT: metrics_page.write_document(),
     }
     for path, text in texts.items():
         if "--check" not in sys.argv[1:]:

@@ -7,7 +7,7 @@ import typer
 from rich.markup import escape
 
 from aletheia.intake.ledger import Ledger
-from aletheia.intake.trace import Trace, read_traces
+from aletheia.intake.trace import ModelCall, Trace, read_traces
 from aletheia.status import SystemStatus
 from deployments.explaining import JsonOption, console, plain_table, say
 from deployments.runs import in_session, run_to_end
@@ -148,6 +148,14 @@ def _show_trace(trace: Trace) -> None:
     table.show_header = False
     for event in trace.events:
         table.add_row(f"{event.at:%Y-%m-%d %H:%M:%S.%f}"[:-3], event.what)
+    for call in trace.calls:
+        table.add_row(f"{call.at:%Y-%m-%d %H:%M:%S.%f}"[:-3], escape(_describe_call(call)))
     for name, value in trace.facts.items():
         table.add_row(name, escape(value if isinstance(value, str) else json.dumps(value)))
     console.print(table)
+
+
+def _describe_call(call: ModelCall) -> str:
+    used = f"{call.tokens_in + call.tokens_out:,} tokens, {call.usd} USD"
+    together = f", {call.tasks:,} tasks together" if call.tasks > 1 else ""
+    return f"{call.kind} by {call.model} of {call.provider}, {call.state}: {used}{together}"

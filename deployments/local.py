@@ -38,9 +38,10 @@ from deployments.processes import (
     wait,
 )
 
-Name: TypeAlias = Literal["server", "worker", "upstream", "payload", "providers"]
+Name: TypeAlias = Literal["server", "worker", "upstream", "payload", "providers", "service"]
 
 TITLES: Final[Mapping[Name, str]] = {
+    "service": "service",
     "worker": "worker",
     "upstream": "example upstream",
     "payload": "example application",
@@ -197,6 +198,24 @@ class Local:
             environment = self.environment() | dict(settings or {})
             program = self._start("worker", command, environment)
             self._wait(program, lambda: self._has_worker(began))
+            return program
+
+    def start_service(
+        self, settings: Mapping[str, str] | None = None, *, port: int | None = None
+    ) -> Program:
+        """Start the service unless it runs, at this port or, if it is taken, any other."""
+        with self._locked():
+            if (running := self.running("service")) is not None:
+                return running
+            port = port if port is not None and is_free(port) else free_port()
+            url = f"http://{HOST}:{port}"
+            command = ["deployments.cli", "serve", "--host", HOST, "--port", str(port)]
+            environment = self.environment() | dict(settings or {})
+            program = self._start("service", command, environment, cwd=ROOT, url=url)
+            self._wait(
+                program,
+                lambda: _is_listening(program) and request("GET", f"{url}/health") is not None,
+            )
             return program
 
     def start_example(self, name: Name, options: Sequence[str] = ()) -> Program:

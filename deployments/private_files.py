@@ -52,11 +52,26 @@ def read_sign_in(path: Path) -> str | None:
 
 def make_sign_in(path: Path) -> None:
     """Write a user and a random password into a new file that only this user reads."""
+    _write_privately(path, f"{USER}:{secrets.token_urlsafe(32)}\n")
+
+
+def ensure_secret(path: Path) -> str:
+    """Return the secret in a file that nobody else may read; write a random one if there is none.
+
+    It has the form of a sign-in, and is what stands behind the colon.
+    """
+    if (found := read_sign_in(path)) is None:
+        make_sign_in(path)
+        found = read_sign_in(path) or ""
+    return found.partition(":")[2]
+
+
+def _write_privately(path: Path, text: str) -> None:
     draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(f"{USER}:{secrets.token_urlsafe(32)}\n")
+            file.write(text)
             file.flush()
             os.fsync(descriptor)
         draft.replace(path)

@@ -1,92 +1,92 @@
-"""The command `serve`: the Brain API for other programs."""
+"""The command `serve`: the service for other programs, front ends and operators."""
 
+import asyncio
 import json
 import logging
+import resource
 import signal
 import sys
-from typing import Annotated, Any, Final
+from contextlib import suppress
+from typing import Annotated, Final
 
 import typer
 import uvicorn
-from fastapi import FastAPI
 
-from aletheia.brain.index import IndexedBrain
-from aletheia.errors import Unavailable
-from aletheia.service.app import create_app
-from aletheia.service.brain import BrainSource, make_brain_router
-from aletheia.service.guarding import BearerKey, guarded_by
-from aletheia.service.health import Ping
-from aletheia.settings import LogSettings, ServiceSettings
-from blocks import BrainCredentials
+from aletheia.adapters.telemetry import exporting
+from aletheia.errors import Misconfigured, Unavailable
+from aletheia.logs import configure_logs
+from aletheia.service.assembly import build_service, no_parts
+from aletheia.service.connections import configure
+from aletheia.service.settings import ServiceSettings
+from aletheia.settings import IntakeSettings, LogSettings
+from aletheia.telemetry import TelemetrySettings
 from deployments import ROOT
-from deployments.runs import in_session
-from tasks.clients.brain import get_indexed_brain
-from tasks.session import load_block
+from deployments.service_parts import gather_parts
+from tasks.session import open_session
 
-log = logging.getLogger("aletheia.service")
-
-API_KEY: Final = "BRAIN_SERVICE_API_KEY"
 DOCUMENT: Final = ROOT / "docs" / "openapi.json"
 
-MAX_CONNECTIONS: Final = 64
-"""Requests and idle connections at once; each may hold a body of `MAX_BODY_BYTES`."""
-
-GRACE_S: Final = 20
-"""How long requests under way may take after SIGTERM, seconds."""
+MAX_FILES: Final = 16_384
+"""Open files, sockets among them, that the service asks the system for."""
 
 app = typer.Typer()
 
 
 @app.command()
 def serve(
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on; by default SERVICE_HOST.")
+    ] = None,
     port: Annotated[
         int | None, typer.Option(min=1, max=65_535, help="By default METRICS_PORT.")
     ] = None,
 ) -> None:
-    """Serve the Brain to other programs, until SIGTERM or Ctrl-C."""
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for name in ("aletheia", "uvicorn"):
-        logging.getLogger(name).setLevel(LogSettings().log_level)
+    """Serve the Brain, reads, actions, live events and webhooks, until SIGTERM or Ctrl-C."""
+    logs = LogSettings()
+    configure_logs(logs.log_level, is_json=logs.log_format == "json")
+    # uvicorn logs the addresses of sockets, in which a ticket may stand.
+    logging.getLogger("uvicorn.error").addFilter(hide_queries)
     # uvicorn sends itself the signal again once it has stopped, and everything else still has to be
     # closed then.
     signal.signal(signal.SIGTERM, lambda _signum, _frame: sys.exit(0))
-    _serve(host, port or ServiceSettings().metrics_port)
+    _allow_files()
+    settings = ServiceSettings()
+    asyncio.run(_serve(host or settings.service_host, port or settings.metrics_port, settings))
 
 
-@in_session
-async def _serve(host: str, port: int) -> None:
-    key = (await load_block(BrainCredentials)).api_key
-    config = uvicorn.Config(
-        build_app(await get_indexed_brain(draws_edges=False), key),
-        host=host,
-        port=port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        limit_concurrency=MAX_CONNECTIONS,
-        timeout_graceful_shutdown=GRACE_S,
-    )
-    server = uvicorn.Server(config)
-    try:
-        await server.serve()
-    except SystemExit as ended:
-        if server.started or not ended.code:
-            raise
-        raise Unavailable("service", f"{host}:{port} cannot be listened on") from None
+async def _serve(host: str, port: int, settings: ServiceSettings) -> None:
+    async with open_session(), exporting(TelemetrySettings()):
+        application = build_service(gather_parts(), settings, IntakeSettings())
+        server = uvicorn.Server(configure(application, host, port))
+        try:
+            await server.serve()
+        except SystemExit as ended:
+            if server.started or not ended.code:
+                raise
+            raise Unavailable("service", f"{host}:{port} cannot be listened on") from None
 
 
-def build_app(brain: IndexedBrain, key: str) -> FastAPI:
-    """Build the application; an empty key refuses all callers of the Brain."""
-    source, guard = BrainSource(brain), BearerKey(key, API_KEY)
-    if not key:
-        log.warning("nobody may call the Brain: %s is not set", API_KEY)
-    pings = [Ping("brain", source.ping), Ping("brain key", guard.ping, is_needed=False)]
-    return create_app([make_brain_router(source, guarded_by(guard))], guard, pings)
+def hide_queries(record: logging.LogRecord) -> bool:
+    """Take the query out of addresses in a record; keep the record."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(
+            f"{value.partition('?')[0]}?…" if isinstance(value, str) and "?" in value else value
+            for value in record.args
+        )
+    return True
+
+
+def _allow_files() -> None:
+    """Ask for as many open files as a thousand sockets take, where the system allows them."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_FILES if hard == resource.RLIM_INFINITY else min(MAX_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def write_document() -> str:
     """Return the OpenAPI document."""
-    nothing: Any = None
-    app = build_app(nothing, "a-key")
-    return json.dumps(app.openapi(), indent=2) + "\n"
+    parts = no_parts(Misconfigured("everything", "is missing"))
+    application = build_service(parts, ServiceSettings(), IntakeSettings())
+    return json.dumps(application.openapi(), indent=2) + "\n"

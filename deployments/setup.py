@@ -29,7 +29,14 @@ from blocks.secret_values import value_of
 from deployments import ROOT
 from deployments.configuration import BLOCK_FIELDS, find_faults
 from deployments.declarations import Deployment, WorkPool, WorkQueue, read_declarations
-from deployments.environment import explain_refused_sign_in, read_environment, require_server
+from deployments.environment import (
+    explain_refused_sign_in,
+    is_server_of,
+    local_servers,
+    make_secrets,
+    read_environment,
+    require_server,
+)
 from deployments.explaining import console, plain_table
 from deployments.processes import run_module
 
@@ -95,10 +102,16 @@ def setup() -> None:
     if faults := find_faults():
         raise faults[0]
     table = plain_table("what", "name", "", "", whole="name")
-    for done in asyncio.run(set_up(build_blocks(read_environment()))):
+    for done in asyncio.run(set_up(build_blocks(_read_known()))):
         outcome = f"[{COLOURS[done.outcome]}]{done.outcome}[/]"
         table.add_row(done.kind, done.name, outcome, f"[dim]{done.detail}[/]")
     console.print(table)
+
+
+def _read_known() -> dict[str, str]:
+    """Read what is set, and the secrets of this machine's servers where those are meant."""
+    known, local = read_environment(), local_servers()
+    return known | make_secrets(local, known) if is_server_of(local) else known
 
 
 def build_blocks(environment: Mapping[str, str], root: Path = ROOT) -> list[Block]:

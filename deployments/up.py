@@ -9,8 +9,14 @@ import typer
 
 from aletheia.adapters.payload_cms import ADDRESS as APPLICATION
 from aletheia.adapters.upstream.client import ADDRESS as UPSTREAM
+from aletheia.service.settings import ServiceSettings
 from deployments import ROOT
-from deployments.environment import demo_servers, local_servers, read_environment
+from deployments.environment import (
+    demo_servers,
+    local_servers,
+    make_secrets,
+    read_environment,
+)
 from deployments.explaining import console, say
 from deployments.local import TITLES, Local, Name
 from deployments.processes import ProgramFailed, run_module
@@ -24,6 +30,8 @@ PREFERRED_PORT = 4200
 SET_UP_TIMEOUT_S = 180.0
 
 POLL_TASKS = "poll_tasks/poll_tasks"
+
+SYSTEM_REASONING: Final = "system_reasoning/system_reasoning"
 
 EXAMPLES: Final[Mapping[str, tuple[Name, Mapping[str, str]]]] = {
     UPSTREAM: ("upstream", {"UPSTREAM_AUTH": "none"}),
@@ -41,13 +49,15 @@ def start_servers(
     variables: Mapping[str, str],
     *,
     port: int | None = None,
+    service_port: int | None = None,
     upstream_options: Sequence[str] = (),
     is_scheduled: bool = True,
 ) -> None:
     """Start what does not run yet, and set it up.
 
-    `variables` are added to the environment of the set-up and of the runs; the examples stand in
-    for the addresses that are not among them. The Prefect server gets `port` where it is free.
+    `variables` are added to the environment of the set-up, the runs and the service; the examples
+    stand in for the addresses that are not among them. The Prefect server gets `port` and the
+    service `service_port` where they are free.
     """
     variables = dict(variables)
     for variable, (name, further) in EXAMPLES.items():
@@ -59,11 +69,13 @@ def start_servers(
     with steps.step("Start the Prefect server") as step:
         step.detail = cast("str", local.start_server(port=port).url)
     with steps.step("Save blocks, create the work pool, deploy the flows"):
-        _set_up(local, variables)
+        _set_up(local, variables | make_secrets(local, read_environment() | variables))
         if not is_scheduled:
             set_schedule(local, is_active=False)
     with steps.step("Start a worker"):
         local.start_worker(variables)
+    with steps.step("Start the service") as step:
+        step.detail = cast("str", local.start_service(variables, port=service_port).url)
 
 
 def request_run(local: Local, name: str, parameters: Mapping[str, object] | None = None) -> str:
@@ -82,9 +94,10 @@ def request_run(local: Local, name: str, parameters: Mapping[str, object] | None
 
 
 def set_schedule(local: Local, *, is_active: bool) -> None:
-    """Resume or pause the schedule of shifts."""
+    """Resume or pause the schedules of shifts."""
     verb = "resume" if is_active else "pause"
-    local.api.call("POST", f"/deployments/{_find_deployment(local, POLL_TASKS)}/{verb}_deployment")
+    for name in (POLL_TASKS, SYSTEM_REASONING):
+        local.api.call("POST", f"/deployments/{_find_deployment(local, name)}/{verb}_deployment")
 
 
 def _find_deployment(local: Local, name: str) -> str:
@@ -108,13 +121,17 @@ def up() -> None:
     local = local_servers(steps.say)
     known = read_environment()
     variables = {name: known[name] for name in EXAMPLES if name in known}
-    start_servers(local, steps, variables, port=PREFERRED_PORT)
+    service_port = ServiceSettings().metrics_port
+    start_servers(local, steps, variables, port=PREFERRED_PORT, service_port=service_port)
     if not local.api.has_run_due():
         with steps.step("Start the first shift"):
             request_run(local, POLL_TASKS)
     lines = {
         "Prefect UI": _address(local, "server"),
         "sign in": f"with the line in {local.password_file}",
+        "service": f"{_address(local, 'service')}/docs (its API), /health/ready, /metrics",
+        "its pages": f"{_address(local, 'service')}/ui",
+        "its token": "aletheia token --role viewer (operator, manager, admin)",
         "upstream": variables.get(UPSTREAM) or f"{_address(local, 'upstream')}/stats (the example)",
         "departments": variables.get(APPLICATION)
         or f"{_address(local, 'payload')}/api/departments (the example)",

@@ -4,6 +4,7 @@ from prefect import flow
 
 from aletheia.intake.models import ShiftReport
 from aletheia.intake.pipeline import drain
+from tasks.announcing import announce_changes
 from tasks.intake import close_shift, collect_batch, next_tick, open_shift, process_batch
 
 
@@ -18,4 +19,5 @@ async def poll_tasks(shift_seconds: float | None = None) -> ShiftReport:
     async with open_shift(shift_seconds):
         while await next_tick():
             await drain(collect_batch, process_batch)
+            await announce_changes()
         return await close_shift()

@@ -1,19 +1,19 @@
 """The steps of a calibration, as Prefect shows them."""
 
+import asyncio
+import base64
+
 from prefect import get_run_logger, task
 
+from aletheia.adapters.reliability_picture import draw_reliability
 from aletheia.errors import InvalidTask, Misconfigured
-from aletheia.items.calibration import DUPLICATE_AT, GREY_FROM, GREY_TO, Calibration, calibrate
+from aletheia.items.calibration import DUPLICATE_AT, Accuracy, Calibration
+from aletheia.items.calibration_fitting import calibrate
+from aletheia.items.similarity_fitting import MIN_PRECISION, NEAREST
 from tasks.artifacts import save_markdown
 from tasks.clients.content import get_calibrations
 from tasks.clients.embedding import get_item_embedder, get_item_embedding
 from tasks.policies import STEP
-
-MEANINGS = {
-    GREY_FROM: "the grey zone begins",
-    DUPLICATE_AT: "two items are the same",
-    GREY_TO: "the grey zone ends",
-}
 
 
 async def choose_model(model: str | None) -> str:
@@ -44,45 +44,104 @@ async def fit_model(model: str) -> Calibration:
 async def save_calibration(calibration: Calibration) -> None:
     """Save a calibration for later gather runs."""
     await (await get_calibrations()).save(calibration)
-    at = calibration.to_cosine(DUPLICATE_AT)
-    get_run_logger().info("%s: duplicates from a raw cosine of %.4f", calibration.model, at)
+    get_run_logger().info("%s: %s", calibration.model, describe_threshold(calibration))
 
 
 @task(name="show_calibration", task_run_name="show", **STEP)
 async def show_calibration(calibration: Calibration) -> None:
-    """Save a page with the scale and its accuracy as an artifact of the run."""
+    """Save a page with the scale, its accuracy and its reliability as artifacts of the run."""
     description = f"The scale of similarity of {calibration.model}."
     await save_markdown("calibration", describe(calibration), description)
+    if calibration.reliability:
+        # In a thread: it takes a second, in which leases are renewed.
+        picture = await asyncio.to_thread(
+            draw_reliability, calibration.reliability, calibration.model
+        )
+        # Not as an image artifact: its page would show the whole data URL as text.
+        url = f"data:image/svg+xml;base64,{base64.b64encode(picture).decode()}"
+        page = f"![What was said, and what was so]({url})"
+        await save_markdown("calibration-reliability", page, "Reliability of the probabilities.")
+
+
+def describe_threshold(calibration: Calibration) -> str:
+    """Describe in a clause what is dropped without a judge."""
+    if calibration.unjudged_from is None:
+        return (
+            f"no probability from {DUPLICATE_AT:.2f} on is right in {MIN_PRECISION:.0%} of the "
+            "labelled pairs, so without a judge only the same words are dropped"
+        )
+    return (
+        f"without a judge, items are dropped from a probability of {calibration.unjudged_from:.4f} "
+        f"on, where {MIN_PRECISION:.0%} and more of the labelled pairs are repetitions"
+    )
 
 
 def describe(calibration: Calibration) -> str:
     """Describe a fitted calibration as markdown."""
-    at = calibration.to_cosine(DUPLICATE_AT)
     splits = [("fitted on", calibration.fitted), ("tested on", calibration.tested)]
     head = (
-        f"Items that `{calibration.model}` embeds are the same from a raw cosine of **{at:.4f}**, "
-        f"which is {DUPLICATE_AT:.2f} on the scale. Gather runs that begin from now on take it."
+        f"Items that `{calibration.model}` embeds are compared from a raw cosine of "
+        f"**{calibration.min_cosine:.4f}** on; {describe_threshold(calibration)}. A judge decides "
+        f"about the most probable pair of an item, from {calibration.judged_from:.3f} on; where "
+        f"none does, pairs are listed from {calibration.grey_from:.2f} on. Gather runs that begin "
+        "from now on take it."
     )
-    return "\n".join(
-        [
-            head,
-            "",
-            "| split | pairs | duplicates | precision | recall | F1 |",
-            "|---|---|---|---|---|---|",
-            *(
-                f"| {name} | {accuracy.pairs} | {accuracy.duplicates} | {accuracy.precision:.3f} "
-                f"| {accuracy.recall:.3f} | {accuracy.f1:.3f} |"
-                for name, accuracy in splits
-                if accuracy is not None
-            ),
-            "",
-            "| similarity | raw cosine | |",
-            "|---|---|---|",
-            *(
-                f"| {score:.2f} | {cosine:.4f} | {MEANINGS.get(score, '')} |"
-                for cosine, score in calibration.knots
-            ),
-            "",
-            f"Labelled pairs: `{calibration.labels[:12]}`.",
-        ]
+    page = [
+        head,
+        "",
+        "| dropped without a judge | pairs | duplicates | precision | recall | F1 |",
+        "|---|---|---|---|---|---|",
+        *(_describe_split(name, accuracy) for name, accuracy in splits if accuracy is not None),
+        "",
+        f"Weighted as among an item's {NEAREST} nearest, of which one repeats it.",
+        *_describe_reliability(calibration),
+        *_describe_weights(calibration),
+        "",
+        "| similarity by the raw cosine alone | raw cosine |",
+        "|---|---|",
+        *(f"| {score:.2f} | {cosine:.4f} |" for cosine, score in calibration.knots),
+        "",
+        f"Labelled pairs: `{calibration.labels[:12]}`.",
+    ]
+    return "\n".join(page)
+
+
+def _describe_split(name: str, accuracy: Accuracy) -> str:
+    return (
+        f"| {name} | {accuracy.pairs} | {accuracy.duplicates} | {accuracy.precision:.3f} "
+        f"| {accuracy.recall:.3f} | {accuracy.f1:.3f} |"
     )
+
+
+def _describe_reliability(calibration: Calibration) -> list[str]:
+    if not calibration.reliability or calibration.calibration_error is None:
+        return []
+    return [
+        "",
+        (
+            "Expected calibration error on the pairs that nothing is fitted on: "
+            f"**{calibration.calibration_error:.4f}**."
+        ),
+        "",
+        "| probability said | repetitions | pairs |",
+        "|---|---|---|",
+        *(
+            f"| {found.probability:.3f} | {found.share:.3f} | {found.pairs} |"
+            for found in calibration.reliability
+        ),
+    ]
+
+
+def _describe_weights(calibration: Calibration) -> list[str]:
+    if calibration.similarity is None:
+        return []
+    return [
+        "",
+        "| feature | mean | spread | adds to the logit a spread |",
+        "|---|---|---|---|",
+        *(
+            f"| {weight.feature.replace('_', ' ')} | {weight.mean:.3f} | {weight.scale:.3f} "
+            f"| {weight.weight:+.3f} |"
+            for weight in calibration.similarity.weights
+        ),
+    ]

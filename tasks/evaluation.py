@@ -12,8 +12,11 @@ from aletheia.documents import Document
 from aletheia.errors import AletheiaError
 from aletheia.items.content import oldest_first
 from aletheia.items.departments import Department
+from aletheia.items.vector_cache import VectorCache
 from aletheia.llm.answers import SavedAnswers
 from aletheia.llm.asking import AskPlan, NotedFailures
+from aletheia.llm.attribution import spending_on
+from aletheia.quality.embedding import Embedded, QualityCounter
 from aletheia.quality.evaluation import EvaluationReport, Suggestion, evaluate_items
 from aletheia.quality.evaluation_store import (
     EvaluationOrder,
@@ -21,12 +24,14 @@ from aletheia.quality.evaluation_store import (
     EvaluationStore,
     Requested,
 )
-from aletheia.quality.scores import PARTS, WEIGHTS, QualityItem
+from aletheia.quality.rating import QualityItem
+from aletheia.quality.scores import PARTS, WEIGHTS
 from aletheia.store.project_id import check_project_id
 from tasks import cancelling
 from tasks.artifacts import escape, save_markdown
 from tasks.clients.brain import feeding_brain, get_evaluations
 from tasks.clients.content import get_content, get_departments
+from tasks.clients.embedding import get_item_model
 from tasks.clients.gather import get_chat, get_default_model
 from tasks.clients.store import get_store
 from tasks.policies import STEP
@@ -218,15 +223,23 @@ async def _evaluate(order: EvaluationOrder) -> Document:
     chat = NotedFailures(await get_chat(), is_worth_waiting)
     content = await get_content(request.project_id)
     items = oldest_first((await content.read_items(order.item_ids)).values())
-    evaluation = await evaluate_items(
-        chat,
-        SavedAnswers(await get_store(), request.key),
-        order.department,
-        [QualityItem(item.id, item.content, item.summary) for item in items],
-        project_id=request.project_id,
-        plan=AskPlan(await get_default_model()),
-        version=request.version,
-    )
+    model = await get_item_model()
+    vectors = VectorCache(content, model.vectors)
+
+    async def embed_each(texts: Sequence[str]) -> Embedded:
+        return await vectors.fill_each(texts, model.embed)
+
+    with spending_on(request.project_id, request.department):
+        evaluation = await evaluate_items(
+            chat,
+            SavedAnswers(await get_store(), request.key),
+            order.department,
+            [QualityItem(item.id, item.content, item.summary) for item in items],
+            counter=QualityCounter(None if model.is_mock else embed_each),
+            project_id=request.project_id,
+            plan=AskPlan(await get_default_model()),
+            version=request.version,
+        )
     if chat.first is not None:
         raise chat.first
     return evaluation
@@ -240,6 +253,8 @@ def describe(report: EvaluationReport) -> str:
         f"`{report.version[:12]}`; threshold {report.threshold:g}, {reached}. "
         f"{report.judges} of {report.judges_asked} judges gave a score."
     )
+    if report.spread is not None and report.bound is not None:
+        about += f" The mean is certain to ± {report.spread:.1f}, its bound {report.bound:.1f}."
     lines = [
         f"# {escape(report.department_name)}: {report.score:.1f} of 100",
         "",

@@ -2,15 +2,16 @@
 
 import asyncio
 import base64
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from typing import Any, Final
 
 from prefect.logging import get_logger
 
 from aletheia.adapters.quality_picture import draw_quality
 from aletheia.gather.progress import WARNINGS, GatherReport, Run, find_unreadable
-from aletheia.items.calibration import DUPLICATE_AT
+from aletheia.items.calibration import Calibration
 from aletheia.items.calibration_store import ChosenCalibration
+from aletheia.items.decisions import PossibleRepetition
 from tasks.artifacts import escape, save_markdown, save_table
 from tasks.clients.content import get_calibrations, get_content, get_decisions
 
@@ -28,6 +29,7 @@ async def show_run(run: Run, *, is_mock: bool) -> None:
     assert run.report is not None
     await _try("report", _show_report(run, run.report))
     await _try("table of duplicates", _show_duplicates(run))
+    await _try("table of possible repetitions", _show_possible(run))
     await _try("picture of its quality", _show_picture(run, is_mock=is_mock))
 
 
@@ -52,7 +54,8 @@ async def _show_report(run: Run, report: GatherReport) -> None:
     seconds = report.processing_time_ms / 1000
     rows = [
         f"| {escape(summary.name)} | {_score(summary.quality_score)} | {progress.threshold:g} "
-        f"| {summary.iterations} | {summary.items_created} | {_reason(progress.reason)} |"
+        f"| {_judged(progress.gate)} | {summary.iterations} | {summary.items_created} "
+        f"| {_reason(progress.reason)} |"
         for summary, progress in zip(report.summary, run.progress.departments, strict=True)
     ]
     head = (
@@ -60,8 +63,11 @@ async def _show_report(run: Run, report: GatherReport) -> None:
         f"project `{run.project_id}` in {report.iterations} iterations and {seconds:.1f} s: "
         f"{report.status}."
     )
-    columns = "| department | quality | threshold | iterations | items | why it ended |"
-    page = [head, "", columns, "|---|---|---|---|---|---|", *rows]
+    columns = (
+        "| department | quality | threshold | judges: answers, mean ± spread, bound | iterations "
+        "| items | why it ended |"
+    )
+    page = [head, "", columns, "|---|---|---|---|---|---|---|", *rows]
     if not rows:
         page = [f"⚠ {NO_DEPARTMENT}."]
     if unreadable := find_unreadable(run.progress):
@@ -109,21 +115,80 @@ async def _show_duplicates(run: Run) -> None:
     await save_table("gather-duplicates", rows, description, run.id)
 
 
+async def _show_possible(run: Run) -> None:
+    """Save a table of what was kept although it may repeat something, the most probable first."""
+    decisions, content = await get_decisions(run.project_id), await get_content(run.project_id)
+    possible = await decisions.list_possible(content, run_id=run.id)
+    possible.sort(key=lambda pair: -_rank_possible(pair))
+    rows: list[dict[str, Any]] = [_describe_possible(pair) for pair in possible[:MAX_ROWS]]
+    left_out = f" The {MAX_ROWS} most probable are shown." if len(possible) > MAX_ROWS else ""
+    drop = f" `aletheia gather drop {run.project_id} PAIR` drops one." if rows else ""
+    description = (
+        f"**{len(possible)} items** were kept although they may repeat others.{left_out}{drop}"
+    )
+    rows = rows or [{"kept": "nothing that was kept may be a repetition"}]
+    await save_table("gather-possible-repetitions", rows, description, run.id)
+
+
+def _rank_possible(pair: PossibleRepetition) -> float:
+    decision = pair.kept.decision
+    return decision.cosine or 0.0 if decision.score is None else 1 + decision.score
+
+
+def _describe_possible(pair: PossibleRepetition) -> dict[str, Any]:
+    kept, decision = pair.kept, pair.kept.decision
+    return {
+        "department": escape(kept.department_name),
+        "iteration": kept.iteration,
+        "kept": escape(_short(kept.item.content)),
+        "may repeat": escape(_short(pair.match.content)),
+        "probability": "unknown" if decision.score is None else f"{decision.score:.2f}",
+        "why": escape(decision.reason),
+        "pair": kept.id,
+    }
+
+
 def describe_calibration(chosen: ChosenCalibration) -> str:
-    """Describe in a sentence from which similarity on two items are duplicates."""
+    """Describe what is dropped by which scale, and whether that is another one than before."""
     source = {
         "stored": "by the calibration that is stored for",
         "shipped": "by the calibration that comes with Aletheia for",
         "identity": "⚠ without any calibration of",
     }[chosen.source]
+    said = f"{_describe_threshold(chosen.calibration)} {source} `{chosen.calibration.model}`."
+    if chosen.is_changed:
+        said += " ⚠ `calibrate` has run since the last run of this project: its scale has changed."
+    if chosen.is_newer_shipped:
+        said += (
+            " Another calibration comes with Aletheia now; this project's scale stays as it was "
+            "until `calibrate` runs."
+        )
+    return said
+
+
+def _describe_threshold(calibration: Calibration) -> str:
+    if calibration.unjudged_from is None:
+        return "Without a judge, only items of the same words are dropped,"
+    score = calibration.unjudged_from
+    if calibration.similarity is None:
+        score_of = f"a raw cosine of {calibration.to_cosine(score):.4f}"
+        return f"Without a judge, items are dropped from a similarity of {score:.2f}, {score_of},"
     return (
-        f"Two items are duplicates at a similarity of {DUPLICATE_AT:.2f}, which is a raw cosine of "
-        f"{chosen.calibration.to_cosine(DUPLICATE_AT):.4f} {source} `{chosen.calibration.model}`."
+        f"Items are repetitions at a probability of {score:.2f} without a judge, and at any if a "
+        "judge says so,"
     )
 
 
 def _score(score: float | None) -> str:
     return "none" if score is None else f"{score:.1f}"
+
+
+def _judged(gate: Mapping[str, Any]) -> str:
+    """Describe what judges made of a department, see `Estimate.to_document`."""
+    if not gate.get("answers"):
+        return "none"
+    mean, spread, bound = gate["mean"], gate["spread"], gate["bound"]
+    return f"{gate['answers']}, {mean:.1f} ± {spread:.1f}, {bound:.1f}"
 
 
 def _reason(reason: Any) -> str:

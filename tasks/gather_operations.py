@@ -1,4 +1,7 @@
-"""What operators do about gather: resume runs, undo decisions, send dead events again (SPEC §4)."""
+"""What operators do about gather: resume runs, drop items, undo that, send dead events again.
+
+SPEC §4.
+"""
 
 from prefect import get_run_logger, task
 from prefect.client.orchestration import get_client
@@ -6,13 +9,16 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import SetStateStatus
 from prefect.states import AwaitingRetry
 
+from aletheia.brain.index import IndexedBrain
 from aletheia.brain.ports import BrainDepartment
+from aletheia.brain.reconciliation import CALL_TIMEOUT_S
+from aletheia.errors import AletheiaError
 from aletheia.events.dead_events import DeadEvents, Replayed
 from aletheia.gather.errors import NotResumable
 from aletheia.gather.resumption import Overrides, Step, choose_step, describe_step
 from aletheia.gather.runs import GatherRuns
 from aletheia.items.decisions import KeptDecision
-from tasks.clients.brain import get_outbox
+from tasks.clients.brain import get_brain_access, get_outbox
 from tasks.clients.content import get_content, get_decisions
 from tasks.clients.events import get_event_sink
 from tasks.clients.store import get_store
@@ -84,6 +90,25 @@ async def undo_decision(project_id: str, decision_id: str, user_id: str) -> Kept
     await outbox.intents.announce(project_id, f"undo:{undone.id}", department, [undone.item.id])
     get_run_logger().info("item %s of %s is saved", undone.item.id, undone.department)
     return undone
+
+
+@task(name="drop_possible", task_run_name="drop-{pair_id}", **STEP)
+async def drop_possible(project_id: str, pair_id: str, user_id: str) -> KeptDecision:
+    """Delete an item that may repeat another one, also from the Brain; see `ProjectDecisions.drop`.
+
+    A Brain that is away keeps it until it is reconciled.
+    """
+    decisions, content = await get_decisions(project_id), await get_content(project_id)
+    dropped = await decisions.drop(pair_id, user_id, content)
+    log = get_run_logger()
+    log.info("item %s of %s is dropped", dropped.item.id, dropped.department)
+    try:
+        async with (await get_brain_access()).using(timeout_s=CALL_TIMEOUT_S) as brain:
+            if isinstance(brain, IndexedBrain):
+                await brain.graph.delete(project_id, [dropped.item.id])
+    except AletheiaError as error:
+        log.warning("the Brain has it still, until `reconcile` runs: %s", error)
+    return dropped
 
 
 @task(name="replay_dead_events", task_run_name="replay", **STEP)

@@ -13,12 +13,17 @@ from aletheia.errors import AletheiaError
 from aletheia.intake.models import Collected, ShiftReport
 from aletheia.intake.shift import Shift
 from aletheia.status import SystemStatus
+from aletheia.store.clock import SYSTEM_CLOCK, moment
 from aletheia.store.patience import Patience
+from aletheia.system_events import describe_shift_end, describe_shift_start
 from tasks import artifacts, cancelling
+from tasks.announcing import announce
 from tasks.clients.embedding import get_embedding_settings, get_ollama_embedder
 from tasks.clients.intake import begin_shift
 from tasks.clients.metering import get_breakers, get_limiter, get_spending
+from tasks.clients.telemetry import counting_processor_time
 from tasks.policies import STEP
+from tasks.runs import attempt
 from tasks.session import current_session, open_session
 from tasks.status import read_system_status
 
@@ -73,9 +78,12 @@ async def open_shift(shift_seconds: float | None) -> AsyncGenerator[None]:
         # need not go through it again.
         gc.freeze()
         view = ShiftView(shift, patience)
-        async with view.open(), _pulling_models():
+        note = shift.poller.held.ledger.rows.documents.note
+        async with counting_processor_time(note), view.open(), _pulling_models():
             session.clients.share(shift)
             session.clients.share(view)
+            run_id = str(flow_run.id)
+            await announce(describe_shift_start(run_id, moment(SYSTEM_CLOCK.now())))
             try:
                 async with shift.poller.holding():
                     try:
@@ -216,6 +224,8 @@ class ShiftView:
             )
         description = "Breakers, limits, budgets, usage, cache, and what waits for the Brain."
         await artifacts.save_table("provider-status", system.rows(), description)
+        at = moment(SYSTEM_CLOCK.now())
+        await announce(describe_shift_end(str(flow_run.id), attempt(), report, at))
         return report
 
     async def _report_interrupted(self) -> None:

@@ -16,9 +16,13 @@ from typing import Any, Final, ParamSpec, Protocol, TypeAlias, TypeVar, cast
 from prefect.blocks.core import Block
 from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
+from prefect.logging.handlers import PrefectConsoleHandler
 from prefect.runtime import flow_run
 
 from aletheia.errors import Misconfigured
+from aletheia.logs import about_run, use_json
+from aletheia.reasoning.platform import PlatformSettings
+from aletheia.reasoning.settings import FindingSettings, ReasoningSettings
 from aletheia.settings import (
     BreakerSettings,
     BudgetSettings,
@@ -33,7 +37,9 @@ from aletheia.settings import (
     RateLimitSettings,
 )
 from aletheia.store.patience import Patience
+from aletheia.telemetry import TelemetrySettings
 from tasks.cancelling import WATCH_RARELY_S, Watch, watching
+from tasks.clients.telemetry import exporting_traces
 
 Key: TypeAlias = tuple[Hashable, ...]
 """What builds a client, and what it is built for: a project, a model …"""
@@ -70,6 +76,7 @@ class RunSettings:
     budgets = cached_property(lambda _: BudgetSettings())
     bulk = cached_property(lambda _: BulkSettings())
     embedding = cached_property(lambda _: EmbeddingSettings())  # before a provider is chosen
+    findings = cached_property(lambda _: FindingSettings())
     gather = cached_property(lambda _: GatherSettings())
     intake = cached_property(lambda _: IntakeSettings())
     limits = cached_property(lambda _: RateLimitSettings())
@@ -77,6 +84,9 @@ class RunSettings:
     log = cached_property(lambda _: LogSettings())
     ollama = cached_property(lambda _: OllamaSettings())
     openai = cached_property(lambda _: OpenAISettings())
+    telemetry = cached_property(lambda _: TelemetrySettings())
+    platform = cached_property(lambda _: PlatformSettings())
+    reasoning = cached_property(lambda _: ReasoningSettings())
 
 
 class Clients:
@@ -96,10 +106,13 @@ class Clients:
         return cast("ClientT", self._built[key])
 
     async def open(self, client: OpenableT) -> OpenableT:
-        """Open a client, and close it at the end of the session."""
-        self.close_later(client)
-        await client.open()
-        return client
+        """Open a client, and close it at the end of the session, or at once if that fails."""
+        try:
+            await client.open()
+        except BaseException:
+            await client.close()
+            raise
+        return self.close_later(client)
 
     def close_later(self, client: ClosableT) -> ClosableT:
         """Close a client at the end of the session; whoever uses it opens it."""
@@ -153,14 +166,25 @@ async def open_session(
     patience = watch.patience if patience is None and watch is not None else patience
     session = Session(run_id or flow_run.id, patience, watch)
     if session.run_id is not None:
-        logging.getLogger("aletheia").setLevel(session.settings.log.log_level)
-        logging.getLogger("prefect.task_runs").addFilter(_says_more_than_done)
+        _configure_logs(session.settings.log)
     token = _current.set(session)
     try:
-        yield session
+        async with _observed(session):
+            yield session
     finally:
         _current.reset(token)
         await session.clients.close_all()
+
+
+@contextlib.asynccontextmanager
+async def _observed(session: Session) -> AsyncGenerator[None]:
+    """Mark what a run logs, and send its traces where an endpoint is set."""
+    with about_run(session.run_id):
+        if session.run_id is None:
+            yield
+            return
+        async with exporting_traces(session.settings.telemetry):
+            yield
 
 
 @contextlib.asynccontextmanager
@@ -168,6 +192,21 @@ async def open_watched_session() -> AsyncGenerator[Session]:
     """Open the session of a run, and end it soon if the run is cancelled or terminated."""
     async with watching(every_s=WATCH_RARELY_S) as watch, open_session(watch=watch) as session:
         yield session
+
+
+def _configure_logs(settings: LogSettings) -> None:
+    """Log from the level that is set, and what goes to the console in the form that is set."""
+    logging.getLogger("aletheia").setLevel(settings.log_level)
+    logging.getLogger("prefect.task_runs").addFilter(_says_more_than_done)
+    root = logging.getLogger()
+    consoles = [found for found in root.handlers if isinstance(found, PrefectConsoleHandler)]
+    for console in consoles if settings.log_format == "json" else ():
+        # In its place, since it draws what it is given: `:key:` in a line would be an emoji.
+        plain = logging.StreamHandler(console.stream)
+        plain.setLevel(console.level)
+        use_json(plain)
+        root.removeHandler(console)
+        root.addHandler(plain)
 
 
 def _says_more_than_done(record: logging.LogRecord) -> bool:
@@ -196,9 +235,8 @@ def once(
     return get
 
 
-@once
-async def load_block(block_type: type[BlockT]) -> BlockT:
-    """Load the block of a type. Raises `Misconfigured`: none is saved, or one of another type."""
+async def read_block(block_type: type[BlockT]) -> BlockT:
+    """Read the block of a type as it is now; raises as `load_block`."""
     slug = block_type.get_block_type_slug()
     try:
         async with get_client() as client:
@@ -207,3 +245,9 @@ async def load_block(block_type: type[BlockT]) -> BlockT:
     except (ObjectNotFound, ValueError) as missing:
         reason = "is not saved; run `aletheia setup`"
         raise Misconfigured(f"block {slug}/default", reason) from missing
+
+
+@once
+async def load_block(block_type: type[BlockT]) -> BlockT:
+    """Load the block of a type. Raises `Misconfigured`: none is saved, or one of another type."""
+    return await read_block(block_type)

@@ -20,7 +20,7 @@ from aletheia.store.clock import SYSTEM_CLOCK, moment
 from tasks.artifacts import escape, save_table
 from tasks.clients.brain import get_brain_access, get_brain_items, get_evaluations, get_outbox
 from tasks.clients.content import close_content
-from tasks.clients.events import SINKS
+from tasks.clients.events import SINKS, get_announcer
 from tasks.clients.prefect_events import PREFECT
 from tasks.clients.store import get_store
 from tasks.evaluation import start_evaluation
@@ -142,6 +142,7 @@ async def _feed(kind: str, done: Counter[str]) -> None:
 async def deliver_to_brain(done: Counter[str]) -> None:
     """Deliver to the Brain what waits for it, project by project; what cannot be sent waits on."""
     outbox = await get_outbox()
+    await outbox.intents.correct_gauge()
     access = None
     failures: list[AletheiaError] = []
     with contextlib.suppress(TimeoutError):
@@ -172,6 +173,7 @@ async def purge_events(done: Counter[str]) -> None:
     done["events deleted"] += events
     done["dead letters deleted"] += dead_letters
     done["receivers forgotten"] += receivers
+    done["sent events forgotten"] += await (await get_announcer()).purge(_retention_s())
 
 
 async def purge_answers(done: Counter[str]) -> None:

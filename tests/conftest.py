@@ -6,8 +6,10 @@ another one has waited for 60 s. What is tested meanwhile cannot pass.
 
 import functools
 import gc
+import logging
 import os
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any, Final, cast
 
 import pytest
@@ -37,6 +39,12 @@ os.environ |= {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
 os.environ["PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE"] = "200"
 os.environ["PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL"] = "1"
 
+# Prefect's servers are on this machine, without TLS; each client would read some 150 certificates.
+os.environ["PREFECT_API_SSL_CERT_FILE"] = str(Path(__file__).parent / "one_certificate.pem")
+
+# Client and server are of one version; each client would ask for the server's first.
+os.environ["PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED"] = "false"
+
 # Nothing here is an automation.
 os.environ["PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED"] = "false"
 
@@ -65,8 +73,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def collected_garbage(
     request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture
 ) -> Generator[None]:
-    """Collect what a test left open after its other fixtures, so that no later test is blamed."""
+    """Collect what a test left open after its other fixtures, so that no later test is blamed.
+
+    A handler of logs is left by a command that is run in this process, and its stream is closed.
+    """
+    root = logging.getLogger()
+    handlers = list(root.handlers)
     yield
+    root.handlers[:] = handlers
     # pytest keeps longer what fixtures gave, and what the tracebacks of log records refer to.
     cast("pytest.Function", request.node).funcargs.clear()
     for phase in ("setup", "call", "teardown"):

@@ -17,6 +17,7 @@ from contextlib import aclosing
 from http import HTTPStatus
 from typing import Final, Literal, TypeAlias
 
+from aletheia import telemetry
 from aletheia.analysis.ports import Embedded, Embedder, Embedding
 from aletheia.errors import (
     AletheiaError,
@@ -37,9 +38,13 @@ from aletheia.errors import (
 from aletheia.llm.calls import CallPlan, PlannedCall, SentT
 from aletheia.llm.prices import Kind, Tokens
 from aletheia.llm.usage import Call, Reservation, Spending
+from aletheia.logs import COMPUTATION
+from aletheia.metrics import PROVIDER_CALLS, PROVIDER_DURATION
 from aletheia.resilience.breaker import CircuitBreaker, Permit
 from aletheia.resilience.limits import RateLimiter
+from aletheia.series import Counts, merged
 from aletheia.store.backoff import CallBackoff
+from aletheia.store.clock import SYSTEM_CLOCK
 
 log = logging.getLogger(__name__)
 
@@ -213,7 +218,7 @@ class Meter:
             async with self._breakers.recording(
                 permit, spares=lambda error: spares_errors and is_suspicious(error)
             ):
-                sent = await call.send()
+                sent = await self._send(call)
         except AletheiaError as error:
             if isinstance(error, Unreachable):
                 self._lost.add(plan.provider)
@@ -229,6 +234,20 @@ class Meter:
         await _written(self._spending.settle(reservation, sent.used))
         return sent
 
+    async def _send(self, call: PlannedCall[SentT]) -> SentT:
+        """Send an admitted request, and count it with what is written about it next."""
+        plan, began_s, outcome = call.plan, SYSTEM_CLOCK.steady_s(), "failed"
+        try:
+            about = describe_work(self._run_id)
+            with telemetry.model_call(plan.provider, plan.model, plan.kind, about) as span:
+                sent = await call.send()
+                span.used(sent.used.input, sent.used.output)
+            outcome = "succeeded"
+        finally:
+            took_s = SYSTEM_CLOCK.steady_s() - began_s
+            self._spending.note(count_call(plan.provider, plan.kind, outcome, took_s))
+        return sent
+
     async def _charge(self, plan: CallPlan, reservation: Reservation) -> None:
         """Charge the limits, or release what the budgets have reserved."""
         if plan.provider not in LIMITED:
@@ -239,6 +258,25 @@ class Meter:
         except BaseException:
             await self._spending.release(reservation)
             raise
+
+
+def count_call(provider: str, kind: Kind, outcome: str, took_s: float) -> Counts:
+    """Return what a call to a model adds to counters."""
+    return merged(
+        PROVIDER_CALLS.add(provider, kind, outcome),
+        PROVIDER_DURATION.observe(provider, kind, amount=took_s),
+    )
+
+
+def describe_work(run_id: str | None) -> dict[str, str | Sequence[str]]:
+    """Return what a span says of the work that a call to a model is part of: run and tasks."""
+    about: dict[str, str | Sequence[str]] = {}
+    if run_id is not None:
+        about[telemetry.RUN_ID] = run_id
+    if (computation := COMPUTATION.get()) is not None:
+        about[telemetry.COMPUTATION_ID] = computation.id
+        about[telemetry.TASK_IDS] = computation.named_tasks
+    return about
 
 
 def is_free(error: AletheiaError) -> bool:
@@ -279,17 +317,25 @@ class Recorded:
 
     async def embed(self, model: str, texts: Sequence[str]) -> AsyncGenerator[Sequence[Embedded]]:
         """See `aletheia.analysis.ports.Embedder.embed`; the call is recorded at its end."""
-        tokens = 0
+        tokens, took_s, asked_s = 0, 0.0, SYSTEM_CLOCK.steady_s()
+        outcome, about = "failed", describe_work(self._run_id)
+        traced = telemetry.ModelCall(self.provider, model, "embedding", about)
         try:
             async with aclosing(self._inner.embed(model, texts)) as answers:
                 async for answered in answers:
+                    took_s += SYSTEM_CLOCK.steady_s() - asked_s
                     tokens += sum(
                         answer.result.tokens
                         for answer in answered
                         if isinstance(answer.result, Embedding)
                     )
                     yield answered
+                    asked_s = SYSTEM_CLOCK.steady_s()
+            outcome = "succeeded"
         finally:
+            self._spending.note(count_call(self.provider, "embedding", outcome, took_s))
+            traced.used(tokens)
+            traced.end()
             if tokens:
                 call = Call(
                     key=key_of(model, texts),

@@ -27,6 +27,7 @@ _STYLE: Final[dict[Any, Any]] = {
 _REACHED: Final = "#1b7837"
 _SHORT: Final = "#b2500f"
 _LINE: Final = "#2b5c8a"
+_BOUND: Final = "#6b6b6b"
 _GRID: Final = "#d9d9d9"
 
 
@@ -82,7 +83,8 @@ def _set_up(axes: Any, project_id: str, *, is_mock: bool) -> None:
     axes.plot([], [], color=_SHORT, linestyle="--", linewidth=1.2, label="threshold")
     axes.plot([], [], marker="o", linestyle="", color=_REACHED, label="reached it")
     axes.plot([], [], marker="o", linestyle="", color=_SHORT, label="did not")
-    axes.legend(loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=3, frameon=False)
+    axes.plot([], [], color=_BOUND, marker="_", linewidth=1.2, label="judges' lower bound")
+    axes.legend(loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=4, frameon=False)
 
 
 def _draw_department(axes: Any, department: DepartmentProgress, left: float) -> None:
@@ -93,6 +95,7 @@ def _draw_department(axes: Any, department: DepartmentProgress, left: float) -> 
     axes.plot(ends, [department.threshold] * 2, color=_SHORT, linestyle="--", linewidth=1.2)
     axes.plot(places, scores, color=_LINE, linewidth=1.8, marker="o", markersize=3)
     axes.plot([right], [scores[-1]], color=colour, marker="o", markersize=7)
+    _draw_bound(axes, department, right)
     axes.annotate(
         f"{scores[-1]:.0f}",
         (right, scores[-1]),
@@ -101,4 +104,22 @@ def _draw_department(axes: Any, department: DepartmentProgress, left: float) -> 
         ha="center",
         fontsize=10,
         color=colour,
+    )
+
+
+def _draw_bound(axes: Any, department: DepartmentProgress, right: float) -> None:
+    """Draw how far down the last score may be wrong, and what it rests on."""
+    gate = department.gate
+    if not gate.get("answers"):
+        return
+    bound = max(0.0, float(gate["bound"]))
+    axes.plot([right] * 2, [bound, gate["mean"]], color=_BOUND, marker="_", linewidth=1.2)
+    axes.annotate(
+        f"{gate['answers']} answers, ±{gate['spread']:.0f}",
+        (right, bound),
+        xytext=(0, -11),
+        textcoords="offset points",
+        ha="center",
+        fontsize=8,
+        color=_BOUND,
     )

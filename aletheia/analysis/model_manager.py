@@ -9,6 +9,8 @@ from datetime import datetime
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
 from aletheia.documents import Change, Document, Documents, Update
+from aletheia.metrics import MODEL_EVICTIONS, MODEL_LOAD_DURATION, MODEL_LOADS
+from aletheia.series import NOTHING, Counts, merged
 from aletheia.store.clock import SYSTEM_CLOCK, Clock, microseconds, moment
 
 MODELS: Final = "aletheia_models"
@@ -108,7 +110,7 @@ class ModelRecords:
         counted = {"loaded": "loads", "evicted": "evictions", "unloaded": "unloads"}[event.kind]
         change = Change(set=values, increase={counted: 1})
         key = f"{event.provider}:{event.model}"
-        await self._documents.upsert(MODELS, [Update(key, change)])
+        await self._documents.upsert(MODELS, [Update(key, change, counts=_counts_of(event))])
 
     async def read(self, provider: str) -> list[ModelRow]:
         """Read what is recorded about a provider's models, by name.
@@ -117,6 +119,16 @@ class ModelRecords:
         """
         found = await self._documents.find(MODELS, {"provider": provider})
         return [_read_row(document) for document in found]
+
+
+def _counts_of(event: ModelEvent) -> Counts:
+    """Return what an event adds to counters."""
+    if event.kind == "evicted":
+        return MODEL_EVICTIONS.add()
+    if event.kind != "loaded":
+        return NOTHING
+    took = NOTHING if event.load_s is None else MODEL_LOAD_DURATION.observe(amount=event.load_s)
+    return merged(MODEL_LOADS.add(event.model), took)
 
 
 async def list_rows(holder: ModelHolder, records: ModelRecords) -> list[ModelRow]:

@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, Final, cast
 
 import numpy as np
@@ -39,10 +40,11 @@ from aletheia.brain.ports import (
     Upserted,
 )
 from aletheia.errors import ComputeFailed, InvalidTask
-from aletheia.items.calibration import Embed
 from aletheia.items.departments import Department
+from aletheia.items.word_vectors import Embed
 from aletheia.quality.aspects import WHOLE
-from aletheia.quality.scores import MAX_ITEMS, QualityItem, score_quality
+from aletheia.quality.rating import QualityItem
+from aletheia.quality.scores import MAX_ITEMS, score_quality
 from aletheia.store.project_id import check_project_id
 
 log = logging.getLogger(__name__)
@@ -321,7 +323,7 @@ class IndexedBrain:
         if not department.description:
             known = await self._look_up(project_id, department.slug)
             department = replace(department, description=known.description)
-        return await asyncio.to_thread(_measure_coverage, department, items)
+        return await asyncio.to_thread(_measure_coverage, department, tuple(items))
 
     async def _look_up(self, project_id: str, slug: str) -> BrainDepartment:
         known = None if self._catalogue is None else await self._catalogue(project_id, slug)
@@ -343,9 +345,10 @@ def check_query(
         raise InvalidTask("missing_query", "name a text or a vector to compare with")
 
 
-def _measure_coverage(department: BrainDepartment, items: Sequence[KnownItem]) -> Coverage:
-    # Nothing but the description counts, and no department is refused for its name.
-    described = Department.model_construct(description=department.description)
+@lru_cache(maxsize=8)  # who asks again often has the same items still
+def _measure_coverage(department: BrainDepartment, items: tuple[KnownItem, ...]) -> Coverage:
+    # Nothing but name and description counts, and no department is refused for its name.
+    described = Department.model_construct(name=department.name, description=department.description)
     rows = [QualityItem(item.id, item.content, item.summary) for item in items]
     part = score_quality(described, rows).parts["coverage"]
     evidence = cast("list[dict[str, Any]]", part.evidence["aspects"])

@@ -12,8 +12,10 @@ from typing import Final
 
 from aletheia.brain.ports import BrainDepartment, FailedItem
 from aletheia.documents import Document, Documents
+from aletheia.metrics import BRAIN_OUTBOX
 from aletheia.quality.evaluation_store import EvaluationRequest
 from aletheia.store.clock import Clock
+from aletheia.store.counters import correct_gauge
 from aletheia.store.cursor import DeadLetters
 from aletheia.store.project_id import check_project_id
 
@@ -73,11 +75,20 @@ class Intents:
 
     async def withdraw(self, project_id: str, key: str) -> None:
         """Delete an intent of items that whoever announced them has indexed."""
-        await self._documents.delete(OUTBOX, {"_id": _id_of(project_id, key)})
+        named = {"_id": _id_of(project_id, key)}
+        await self._documents.delete(OUTBOX, named, counts=BRAIN_OUTBOX.add(by=-1))
 
     async def count_by_project(self) -> dict[str, int]:
         """Count the intents of each project that has some."""
         return await self._documents.count_by(OUTBOX, "project", {})
+
+    async def correct_gauge(self) -> None:
+        """Make the counter of what waits agree with what is there; others may be at work."""
+
+        async def count() -> dict[tuple[str, ...], int]:
+            return {(): await self._documents.count(OUTBOX, {})}
+
+        await correct_gauge(self._documents, BRAIN_OUTBOX, count)
 
     async def read_batch(self, project_id: str) -> list[Intent]:
         """Read the oldest intents, as many as go into one batch: a department's, or one."""
@@ -106,7 +117,8 @@ class Intents:
     async def forget(self, intents: Sequence[Intent]) -> None:
         """Delete intents that are delivered, or given up."""
         ids = [intent.id for intent in intents]
-        await self._documents.delete(OUTBOX, {"_id": {"$in": ids}})
+        named = {"_id": {"$in": ids}}
+        await self._documents.delete(OUTBOX, named, counts=BRAIN_OUTBOX.add(by=-1))
 
     async def _write(
         self, project_id: str, key: str, department: BrainDepartment, named: Document
@@ -121,7 +133,8 @@ class Intents:
             "number": department.code_dep_number,
             **named,
         }
-        await self._documents.insert(OUTBOX, [document])
+        counts = {document["_id"]: BRAIN_OUTBOX.add()}
+        await self._documents.insert(OUTBOX, [document], counts=counts)
 
 
 class DeadItems(DeadLetters):

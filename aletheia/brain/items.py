@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 from aletheia.brain.ports import BrainItem
 from aletheia.errors import ComputeFailed, InvalidTask
-from aletheia.items.calibration import Embed
 from aletheia.items.content import ContentStore, SavedItem
 from aletheia.items.vector_cache import VectorCache
+from aletheia.items.word_vectors import Embed
 
 
 class BrainItems:

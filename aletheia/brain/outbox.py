@@ -26,9 +26,12 @@ from aletheia.brain.items import BrainItems
 from aletheia.brain.ports import FailedItem
 from aletheia.documents import Document, Documents
 from aletheia.errors import AletheiaError, Deferred, InvalidTask, Refused, Unavailable
+from aletheia.metrics import BRAIN_ITEMS, STEP_DURATION
 from aletheia.quality.evaluation import evaluation_id
 from aletheia.quality.evaluation_store import EVALUATIONS, choose_plain
+from aletheia.series import merged
 from aletheia.store.clock import SECOND, SYSTEM_CLOCK, Clock, microseconds, microseconds_of
+from aletheia.store.counters import timing
 from aletheia.store.cursor import CursorPace, Cursors, Turn
 from aletheia.store.patience import STORE
 
@@ -248,8 +251,9 @@ class Outbox:
         try:
             if own:
                 prepared = await way.items.prepare(own)
-                async with way.access.using(timeout_s=self._pace.timeout_s) as brain:
-                    failed = (await brain.upsert(way.project_id, department, prepared)).failed
+                with timing(self._documents.note, STEP_DURATION, "brain", clock=self._clock):
+                    async with way.access.using(timeout_s=self._pace.timeout_s) as brain:
+                        failed = (await brain.upsert(way.project_id, department, prepared)).failed
         except (Refused, InvalidTask) as error:
             if isinstance(error, Refused) and not error.is_about_content:
                 raise
@@ -258,8 +262,12 @@ class Outbox:
                 return await self._send(way, intents[:1])
             failed = [FailedItem(item.id, error.code) for item in own]
         await self.dead_items.add_items(way.project_id, department.slug, failed)
+        taken, refused = len(own) - len(failed), len(failed)
+        self._documents.note(
+            merged(BRAIN_ITEMS.add("indexed", by=taken), BRAIN_ITEMS.add("refused", by=refused))
+        )
         await self.intents.forget(intents)
-        return len(own) - len(failed)
+        return taken
 
     async def _send_evaluation(self, way: _Way, intent: Intent) -> int | None:
         """Deliver an evaluation as it is by now; see `_send`."""

@@ -16,6 +16,7 @@ from aletheia.events.models import (
     Event,
     IterationComplete,
 )
+from aletheia.metrics import EVENTS_ADDED
 from aletheia.store.clock import SYSTEM_CLOCK, Clock, moment
 from aletheia.store.numbered_log import PAGE, NumberedLog
 from aletheia.store.project_id import check_project_id
@@ -82,11 +83,16 @@ class EventLog:
             body = orjson.dumps({**said, "seq": seq, "timestamp": timestamp}).decode()
             return {"run_id": run_id, "body": body, "is_last": is_last}
 
-        return _read(await self._log.append(project_id, key, build))
+        counts = EVENTS_ADDED.add(event.type)
+        return _read(await self._log.append(project_id, key, build, counts=counts))
 
     async def end(self, project_id: str) -> int:
         """Return the number of the last event; 0 before the first."""
         return await self._log.end(check_project_id(project_id))
+
+    async def purged_through(self, project_id: str) -> int:
+        """Return the number up to which events were purged; 0 if none were."""
+        return await self._log.purged_through(check_project_id(project_id))
 
     async def read(self, project_id: str, *, after: int = 0, limit: int = PAGE) -> list[SavedEvent]:
         """Read the events that follow a number, in order; what was purged is passed over."""

@@ -3,14 +3,17 @@
 Each step can be repeated after a crash: it reads what earlier ones decided from the store.
 """
 
+import asyncio
+import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Final
 
 from aletheia.errors import BudgetExceeded
 from aletheia.gather.batches import (
+    STEPS,
     GatherDeps,
     drop_duplicates,
     make_items,
@@ -35,6 +38,11 @@ from aletheia.gather.progress import (
 )
 from aletheia.gather.scoring import Scored
 from aletheia.items.content import Item, SavedItem
+from aletheia.llm.answers import SavedAnswers
+from aletheia.llm.attribution import spending_on
+from aletheia.llm.usage import BudgetUsage
+from aletheia.metrics import STEP_DURATION
+from aletheia.store.counters import timing
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +75,7 @@ class _Iteration:
     turn: Turn
     number: int
     batch: Batch
+    answers: SavedAnswers
     fresh: Sequence[Item] = ()
     saved: Sequence[SavedItem] = ()
 
@@ -106,9 +115,11 @@ class Attempt:
 
         Scores the department first if it has no score yet and an iteration may begin.
         """
-        self.run = await self._deps.runs.refresh(self.run)
+        self.run, budgets = await asyncio.gather(
+            self._deps.runs.refresh(self.run), self._deps.budgets(self.run.id)
+        )
         if (reason := self._department(turn).reason) is None:
-            reason = await self._decide(turn.position)
+            reason = await self._decide(turn.position, budgets)
             if reason is not None:
                 await self._finish(turn, reason)
                 self._log_end(self._department(turn), reason)
@@ -118,9 +129,17 @@ class Attempt:
 
     async def generate_items(self, turn: Turn) -> BatchRef | None:
         """Generate a batch; `None` if no budget or no time is left, which ends the department."""
-        context = await read_context(self._deps, self.run, turn.position)
+        number = len(self._department(turn).iterations) + 1
+        answers = self._deps.runs.answers(self.run, turn.position, number)
+        context, _ = await asyncio.gather(
+            read_context(self._deps, self.run, turn.position), answers.read_ahead(*STEPS)
+        )
         try:
-            batch = await write_batch(self._deps, self.run, turn.position, context)
+            with (
+                timing(self._deps.runs.note, STEP_DURATION, "llm"),
+                spending_on(turn.project_id, turn.department),
+            ):
+                batch = await write_batch(self._deps, self.run, turn.position, context, answers)
         except (TimeIsUp, BudgetExceeded) as spent:
             log.warning("[AutoGather] No more is generated: %s", spent)
             reason = StopReason.TIME_BUDGET
@@ -128,22 +147,24 @@ class Attempt:
                 is_money = "_USD_" in spent.budget
                 reason = StopReason.COST_BUDGET if is_money else StopReason.TOKEN_BUDGET
             return await self._finish(turn, reason)
-        number = len(self._department(turn).iterations) + 1
         log.debug("[AutoGather] Generated %d items in iteration %d", len(batch.items), number)
         if batch.failure is not None:
             code, said = batch.failure.code, batch.failure.message
             log.error("[AutoGather] Nothing generated in iteration %d: %s: %s", number, code, said)
-        self._iteration = _Iteration(turn, number, batch)
+        self._iteration = _Iteration(turn, number, batch, answers)
         return BatchRef(turn, number, len(batch.items))
 
     async def drop_duplicates(self, ref: BatchRef) -> BatchRef:
         """Decide which items of a batch repeat something, and drop those."""
-        iteration, position = self._find(ref), ref.turn.position
-        if iteration.batch.items:
-            progress = self._department(ref.turn)
-            implied = deduplicating(self.run.project_id, progress, iteration.number)
-            await self._emitter.emit_one(self.run, implied)
-        iteration.fresh = await drop_duplicates(self._deps, self.run, position, iteration.batch)
+        iteration = self._find(ref)
+        async with self._emitting_start(iteration):
+            with (
+                timing(self._deps.runs.note, STEP_DURATION, "dedup"),
+                spending_on(ref.turn.project_id, ref.turn.department),
+            ):
+                iteration.fresh = await drop_duplicates(
+                    self._deps, self.run, ref.turn.position, iteration.batch, iteration.answers
+                )
         return replace(ref, items=len(iteration.fresh))
 
     async def save_items(self, ref: BatchRef) -> BatchRef:
@@ -155,7 +176,8 @@ class Attempt:
             department = self._department(ref.turn).department
             key = f"{self.run.id}:{position}:{iteration.number}"
             await deps.brain.announce(key, department, [item.id for item in items])
-        iteration.saved = await deps.items.save(items)
+        with timing(deps.runs.note, STEP_DURATION, "mongodb"):
+            iteration.saved = await deps.items.save(items)
         if items:
             deps.brain.index()
         return replace(ref, items=len(iteration.saved))
@@ -163,7 +185,8 @@ class Attempt:
     async def score_department(self, ref: BatchRef) -> float | None:
         """Score a department, and record the iteration; return its quality, 0 to 100."""
         iteration, position = self._find(ref), ref.turn.position
-        scored, failure = await self._score(position, iteration.number), iteration.batch.failure
+        scored = await self._score(position, iteration.answers)
+        failure = iteration.batch.failure
         done = Iteration(
             number=iteration.number,
             generated=len(iteration.batch.items),
@@ -174,7 +197,7 @@ class Attempt:
             failure_message="" if failure is None else failure.message,
             notes=scored.notes,
         )
-        self.run = await self._deps.runs.record(self.run, position, done)
+        self.run = await self._deps.runs.record(self.run, position, done, scored.details)
         self._iteration = None
         self._log_iteration(self._department(ref.turn), position)
         await self.emit()
@@ -208,17 +231,34 @@ class Attempt:
         await runs.mark_emitted(self.run.id)
         return report
 
-    async def _decide(self, position: int) -> StopReason | None:
+    @contextlib.asynccontextmanager
+    async def _emitting_start(self, iteration: _Iteration) -> AsyncGenerator[None]:
+        """Emit, beside the block, that the items of a batch are compared."""
+        if not iteration.batch.items:
+            yield
+            return
+        progress = self._department(iteration.turn)
+        implied = deduplicating(self.run.project_id, progress, iteration.number)
+        emitting = asyncio.create_task(self._emitter.emit_one(self.run, implied))
+        try:
+            yield
+        except BaseException:
+            emitting.cancel()
+            await asyncio.wait({emitting})
+            raise
+        await emitting
+
+    async def _decide(self, position: int, budgets: Sequence[BudgetUsage]) -> StopReason | None:
         runs, progress = self._deps.runs, self.run.progress
-        outer = find_outer_reason(
-            await self._deps.budgets(self.run.id), is_time_spent=runs.time_left_s(self.run) <= 0
-        )
+        outer = find_outer_reason(budgets, is_time_spent=runs.time_left_s(self.run) <= 0)
         may_begin = allowance(progress, position) and not is_given_up(progress, position)
         department = progress.departments[position]
         if department.first_score is None and outer is None and may_begin:
             await self._deps.items.refresh()
-            scored = await self._score(position, 0)
-            self.run = await runs.start_department(self.run, position, scored.score, scored.notes)
+            scored = await self._score(position, runs.answers(self.run, position, 0))
+            self.run = await runs.start_department(
+                self.run, position, scored.score, scored.notes, scored.details
+            )
             name, threshold = department.department.name, department.threshold
             log.info("[AutoGather] Started dept %s (threshold: %g%%)", name, threshold)
         return stop_reason(self.run.progress, position, outer)
@@ -226,14 +266,12 @@ class Attempt:
     async def _finish(self, turn: Turn, reason: StopReason) -> None:
         self.run = await self._deps.runs.finish_department(self.run, turn.position, reason)
 
-    async def _score(self, position: int, number: int) -> Scored:
+    async def _score(self, position: int, answers: SavedAnswers) -> Scored:
         deps = self._deps
         slug = self.run.progress.departments[position].department.slug
-        answers = deps.runs.answers(self.run, position, number)
         items = deps.items.of_department(slug)
-        scored = await deps.scorer.score(self.run, position, items, answers)
-        await deps.runs.save_quality(self.run, position, number, scored.details)
-        return scored
+        with spending_on(self.run.project_id, slug):
+            return await deps.scorer.score(self.run, position, items, answers)
 
     def _turn(self, position: int) -> Turn:
         slug = self.run.progress.departments[position].department.slug

@@ -15,7 +15,13 @@ from pydantic import TypeAdapter
 from aletheia.brain.context import sum_up
 from aletheia.errors import BudgetExceeded, Deferred, InvalidTask, Unavailable
 from aletheia.gather.errors import TimeIsUp
-from aletheia.gather.generation import MODEL_FAULTS, Batch, GenerationPlan, generate_items
+from aletheia.gather.generation import (
+    FIRST_STEP,
+    MODEL_FAULTS,
+    Batch,
+    GenerationPlan,
+    generate_items,
+)
 from aletheia.gather.knowledge import Knowledge
 from aletheia.gather.progress import Run, StopReason
 from aletheia.gather.prompts.generate_items import PromptContext
@@ -45,6 +51,9 @@ GRACE_S: Final = 10.0
 
 _BATCH_STEP: Final = "batch"
 _DEDUP_STEP: Final = "dedup"
+
+STEPS: Final = (_BATCH_STEP, FIRST_STEP, _DEDUP_STEP)
+"""What an iteration saves in any case, and finds where it was begun before."""
 _BATCH: Final[TypeAdapter[Batch]] = TypeAdapter(Batch)  # leaves out what older rows have more
 
 
@@ -87,8 +96,12 @@ async def read_context(deps: GatherDeps, run: Run, position: int) -> PromptConte
     )
 
 
-async def write_batch(deps: GatherDeps, run: Run, position: int, context: PromptContext) -> Batch:
+async def write_batch(
+    deps: GatherDeps, run: Run, position: int, context: PromptContext, answers: SavedAnswers
+) -> Batch:
     """Generate a batch, waiting for limits as long as this attempt has time.
+
+    `answers`: those saved for the iteration.
 
     Raises:
         BudgetExceeded: a budget does not suffice.
@@ -98,7 +111,6 @@ async def write_batch(deps: GatherDeps, run: Run, position: int, context: Prompt
         AletheiaError: the model cannot be used as things are set.
     """
     progress = run.progress.departments[position]
-    answers = deps.runs.answers(run, position, len(progress.iterations) + 1)
     saved = await answers.find_values(_BATCH_STEP)
     if saved is not None:
         return _BATCH.validate_python(saved)
@@ -117,24 +129,29 @@ async def write_batch(deps: GatherDeps, run: Run, position: int, context: Prompt
 
 
 async def drop_duplicates(
-    deps: GatherDeps, run: Run, position: int, batch: Batch
+    deps: GatherDeps, run: Run, position: int, batch: Batch, answers: SavedAnswers
 ) -> tuple[Item, ...]:
     """Return the items of a batch that repeat nothing, in its order; saved decisions stand."""
     if not batch.items:
         return ()
-    progress = run.progress.departments[position]
-    number = len(progress.iterations) + 1
-    answers = deps.runs.answers(run, position, number)
+    department = run.progress.departments[position].department
+    number = len(run.progress.departments[position].iterations) + 1
+    about = run.id, position, department, make_items(deps, run, position, batch, batch.items)
     saved = await answers.find_values(_DEDUP_STEP)
     if saved is None:
-        taken = await _deduplicate(deps, batch)
+        decisions = await _deduplicate(deps, batch)
+        described = deps.decisions.describe(*about, decisions, iteration=number)
         # Saved before the items are: afterwards each would be a duplicate of itself.
-        saved = await answers.save_values(_DEDUP_STEP, [asdict(decision) for decision in taken])
+        values = [asdict(decision) for decision in decisions]
+        if await answers.add_values(_DEDUP_STEP, values, described):
+            return _list_kept(batch, decisions)
+        saved = await answers.find_values(_DEDUP_STEP)
     decisions = [Decision(**values) for values in saved]
-    items = make_items(deps, run, position, batch, batch.items)
-    await deps.decisions.save(
-        run.id, position, progress.department, items, decisions, iteration=number
-    )
+    await deps.decisions.save(*about, decisions, iteration=number)
+    return _list_kept(batch, decisions)
+
+
+def _list_kept(batch: Batch, decisions: Sequence[Decision]) -> tuple[Item, ...]:
     pairs = zip(batch.items, decisions, strict=True)
     return tuple(item for item, decision in pairs if decision.is_kept)
 

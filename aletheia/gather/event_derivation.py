@@ -41,19 +41,22 @@ class EventEmitter:
         self._events, self._default_model, self._mock = events, default_model, mock
         self._notify = notify
         self._emitted = 0
+        self._ahead: ImpliedEvent | None = None
 
     async def emit(self, run: Run) -> None:
         """Add the events implied since the last call, all of them at first."""
         implied = list_events(run, self._default_model, mock=self._mock)[self._emitted :]
         for event in implied:
-            await self._append(run, event)
+            if event != self._ahead:
+                await self._append(run, event)
             self._emitted += 1
         if implied:
             self._notify()
 
     async def emit_one(self, run: Run, implied: ImpliedEvent) -> None:
-        """Add one event, unless it is there."""
+        """Add an event before the run's progress implies it, unless it is there."""
         await self._append(run, implied)
+        self._ahead = implied
         self._notify()
 
     async def _append(self, run: Run, implied: ImpliedEvent) -> None:

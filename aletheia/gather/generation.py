@@ -35,6 +35,9 @@ MAX_REPAIRS: Final = 2
 MODEL_FAULTS: Final = frozenset({"model_not_found", "unsupported_model"})
 """Codes of an `InvalidTask`: there is no such model."""
 
+FIRST_STEP: Final = "generate"
+"""Under which the answer of the first round is saved."""
+
 REFUSED: Final = "refused"
 """Code of the fault of an answer in which the model, or a filter, declines."""
 
@@ -141,7 +144,7 @@ class _Writer:
 
     async def answer(self, round_: int, error: str) -> Completion:
         """Return the answer of a round: the saved one, or else a new one, which is saved."""
-        step = f"repair-{round_}" if round_ else "generate"
+        step = f"repair-{round_}" if round_ else FIRST_STEP
         completion = await self.answers.find(step)
         if completion is None:
             completion = await self._ask(error)

@@ -113,6 +113,11 @@ class DepartmentProgress:
         return (*first, *(iteration.notes for iteration in self.iterations))
 
     @property
+    def gate(self) -> Mapping[str, Any]:
+        """What judges made of it in its last scoring, see `Estimate.to_document`; empty without."""
+        return self.notes[-1].get("gate", {}) if self.notes else {}
+
+    @property
     def score(self) -> float | None:
         """Its quality as last measured."""
         return self.scores[-1] if self.scores else None

@@ -4,11 +4,11 @@ Each carries the token of the attempt that may write it, and every write names i
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from aletheia.documents import Change, Document, Documents, Update
+from aletheia.documents import Change, Document, Documents, Take, Update, Write
 from aletheia.gather.errors import LockLost, RunOver, RunSuperseded, UnknownRun
 from aletheia.gather.progress import (
     DepartmentProgress,
@@ -21,6 +21,7 @@ from aletheia.gather.progress import (
 )
 from aletheia.gather.resumption import apply_overrides
 from aletheia.items.departments import Department, DepartmentList
+from aletheia.series import NOTHING, Counts
 from aletheia.store.clock import Clock
 
 RUNS: Final = "aletheia_gather_runs"
@@ -37,7 +38,7 @@ class RunRecords:
     """The documents of one store."""
 
     def __init__(self, documents: Documents, clock: Clock) -> None:
-        self._documents, self._clock = documents, clock.unix_s
+        self._documents, self._clock, self.note = documents, clock.unix_s, documents.note
 
     async def prepare(self) -> None:
         """Create the indices."""
@@ -148,17 +149,28 @@ class RunRecords:
         await self._documents.update(PROGRESS, [Update(place, change, where) for place in places])
 
     async def advance(
-        self, run: Run, position: int, values: Mapping[str, Any], where: Mapping[str, Any]
+        self,
+        run: Run,
+        position: int,
+        values: Mapping[str, Any],
+        where: Mapping[str, Any],
+        counts: Counts = NOTHING,
+        *,
+        before: Sequence[Write] = (),
     ) -> Run:
-        """Change a department's progress where a condition holds; return the run with it."""
+        """Change a department's progress where a condition holds; return the run with it.
+
+        `counts` is what that adds to counters; `before` is written with it, and before it.
+        """
         place = _place_of(run.id, position)
         change = Change(set={**values, "worked_s": self.worked_s(run)})
-        await self._documents.update(
-            PROGRESS, [Update(place, change, {**where, "token": run.token})]
-        )
-        row = (await self._documents.get(PROGRESS, [place]))[place]
-        if row["token"] != run.token:
-            raise LockLost(run.id)
+        ours = {**where, "_id": place, "token": run.token}
+        answers = await self._documents.write([*before, Take(PROGRESS, ours, change, counts)])
+        row: Document | None = answers[-1]
+        if row is None:
+            row = (await self._documents.get(PROGRESS, [place]))[place]
+            if row["token"] != run.token:
+                raise LockLost(run.id)
         changed = _with_row(run.progress.departments[position], row)
         return replace(run, progress=run.progress.with_department(position, changed))
 

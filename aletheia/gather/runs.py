@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from dataclasses import asdict, replace
 from typing import Any, Final
 
-from aletheia.documents import Change, Document, Documents, Update
+from aletheia.documents import Change, Document, Documents, Insert, Update
 from aletheia.errors import InvalidTask
 from aletheia.gather.errors import LockLost, RunSuperseded
 from aletheia.gather.progress import (
@@ -23,6 +23,16 @@ from aletheia.gather.resumption import Overrides, apply_overrides, override_chan
 from aletheia.gather.run_records import OPEN, QUALITY, RUNS, SUPERSEDED, RunRecords
 from aletheia.items.departments import DepartmentList
 from aletheia.llm.answers import SavedAnswers
+from aletheia.metrics import (
+    GATHER_DEPARTMENTS,
+    GATHER_ITEMS,
+    GATHER_ITERATION_ITEMS,
+    GATHER_ITERATIONS,
+    GATHER_QUALITY,
+    GATHER_RUNS,
+    GATHER_TIME_TO_THRESHOLD,
+)
+from aletheia.series import Counts, merged
 from aletheia.store.clock import SYSTEM_CLOCK, Clock
 from aletheia.store.lease import renewing
 from aletheia.store.project_id import check_project_id
@@ -139,7 +149,8 @@ class GatherRuns(RunRecords):
                 "worked_s": worked_s,
             }
         )
-        update = Update(run.id, change, {"token": run.token, "state": OPEN})
+        where = {"token": run.token, "state": OPEN}
+        update = Update(run.id, change, where, GATHER_RUNS.add(status))
         if not (await self._documents.update(RUNS, [update]))[0]:
             found = await self.read(run.id)
             if not _is_over(found):
@@ -193,35 +204,42 @@ class GatherRuns(RunRecords):
         return replace(run, progress=progress)
 
     async def start_department(
-        self, run: Run, position: int, score: float, notes: Mapping[str, Any] | None = None
+        self,
+        run: Run,
+        position: int,
+        score: float,
+        notes: Mapping[str, Any] | None = None,
+        details: Mapping[str, Any] | None = None,
     ) -> Run:
-        """Store a department's quality, 0 to 100, before its first iteration; return the run."""
-        values = {"first_score": score, "first_notes": dict(notes or {})}
-        return await self.advance(run, position, values, {"first_score": None})
+        """Store a department's quality, 0 to 100, before its first iteration; return the run.
 
-    async def record(self, run: Run, position: int, done: Iteration) -> Run:
-        """Store an iteration, unless it is stored; return the run with it."""
+        `details` is what the score rests on.
+        """
+        values = {"first_score": score, "first_notes": dict(notes or {})}
+        quality = self._quality_of(run, position, 0, details)
+        return await self.advance(run, position, values, {"first_score": None}, before=quality)
+
+    async def record(
+        self, run: Run, position: int, done: Iteration, details: Mapping[str, Any] | None = None
+    ) -> Run:
+        """Store an iteration, unless it is stored; return the run with it.
+
+        `details` is what its score rests on.
+        """
         values = {"iteration": done.number, f"iterations.i{done.number}": asdict(done)}
-        return await self.advance(run, position, values, {"iteration": done.number - 1})
+        counts = _counts_of(run.progress.departments[position].department.slug, done)
+        quality = self._quality_of(run, position, done.number, details)
+        where = {"iteration": done.number - 1}
+        return await self.advance(run, position, values, where, counts, before=quality)
 
     async def finish_department(self, run: Run, position: int, reason: StopReason) -> Run:
         """Store why a department is done; return the run with it."""
-        return await self.advance(run, position, {"reason": reason}, {"reason": None})
-
-    async def save_quality(
-        self, run: Run, position: int, number: int, details: Mapping[str, Any]
-    ) -> None:
-        """Store what a score rests on; number 0 is the score before the first iteration."""
-        document: Document = {
-            "_id": f"{run.id}:{position}:{number}",
-            "run_id": run.id,
-            "project_id": run.project_id,
-            "department": run.progress.departments[position].department.slug,
-            "iteration": number,
-            "at": self._clock(),
-            "quality": dict(details),
-        }
-        await self._documents.insert(QUALITY, [document])
+        counts = GATHER_DEPARTMENTS.add(reason)
+        is_reached = reason is StopReason.THRESHOLD_REACHED
+        if is_reached and run.progress.departments[position].iterations:
+            took = GATHER_TIME_TO_THRESHOLD.observe(amount=self.worked_s(run))
+            counts = merged(counts, took)
+        return await self.advance(run, position, {"reason": reason}, {"reason": None}, counts)
 
     def answers(self, run: Run, position: int, iteration: int) -> SavedAnswers:
         """Return the answers saved for an iteration."""
@@ -239,6 +257,23 @@ class GatherRuns(RunRecords):
         if change.set:
             await self.change_open(run_id, change)
 
+    def _quality_of(
+        self, run: Run, position: int, number: int, details: Mapping[str, Any] | None
+    ) -> list[Insert]:
+        """Return the write of what a score rests on; number 0 is before the first iteration."""
+        if details is None:
+            return []
+        document: Document = {
+            "_id": f"{run.id}:{position}:{number}",
+            "run_id": run.id,
+            "project_id": run.project_id,
+            "department": run.progress.departments[position].department.slug,
+            "iteration": number,
+            "at": self._clock(),
+            "quality": dict(details),
+        }
+        return [Insert(QUALITY, [document])]
+
     async def _reopen(self, run: Run) -> Run:
         """Reopen departments that had no iteration left, if by now there are some."""
         if run.progress.iterations >= run.progress.max_iterations:
@@ -248,6 +283,19 @@ class GatherRuns(RunRecords):
                 where = {"reason": StopReason.NO_ITERATIONS_LEFT}
                 run = await self.advance(run, position, {"reason": None}, where)
         return run
+
+
+def _counts_of(department: str, done: Iteration) -> Counts:
+    """Return what an iteration adds to counters."""
+    saved = len(done.item_ids)
+    return merged(
+        GATHER_ITERATIONS.add(department),
+        GATHER_ITEMS.add("generated", by=done.generated),
+        GATHER_ITEMS.add("duplicate", by=done.generated - done.kept),
+        GATHER_ITEMS.add("saved", by=saved),
+        GATHER_ITERATION_ITEMS.observe(amount=saved),
+        GATHER_QUALITY.observe(amount=done.score),
+    )
 
 
 def _is_over(found: Document) -> bool:

@@ -9,8 +9,10 @@ from aletheia.items.content import SavedItem
 from aletheia.llm.answers import SavedAnswers
 from aletheia.llm.asking import AskPlan
 from aletheia.llm.messages import ChatModel
-from aletheia.quality.judge import JudgeState, refine_quality
-from aletheia.quality.scores import QualityItem, score_quality
+from aletheia.quality.embedding import QualityCounter
+from aletheia.quality.gate import JudgeState
+from aletheia.quality.judge import refine_quality
+from aletheia.quality.rating import QualityItem
 
 _MIN_MOVE: Final = 0.005
 """Scores are rounded to two digits."""
@@ -28,16 +30,22 @@ class Scored:
 class QualityScorer:
     """Counts, and asks a judge, where there is one and it is due."""
 
-    def __init__(self, chat: ChatModel | None = None, plan: AskPlan | None = None) -> None:
-        self._chat, self._plan = chat, plan
+    def __init__(
+        self, counter: QualityCounter, chat: ChatModel | None = None, plan: AskPlan | None = None
+    ) -> None:
+        self._counter, self._chat, self._plan = counter, chat, plan
 
     async def score(
         self, run: Run, position: int, items: Sequence[SavedItem], answers: SavedAnswers
     ) -> Scored:
-        """Score a department over its own saved items, oldest first."""
+        """Score a department over its own saved items, oldest first.
+
+        Raises:
+            AletheiaError: nothing can be embedded now.
+        """
         progress = run.progress.departments[position]
         rows = [QualityItem(item.id, item.content, item.summary) for item in items]
-        counted = score_quality(progress.department, rows)
+        counted = await self._counter.count(progress.department, rows)
         notes: dict[str, Any] = {"counted": counted.total}
         if self._chat is None or self._plan is None:
             return Scored(counted.total, counted.to_document(), notes)
@@ -58,6 +66,7 @@ class QualityScorer:
             plan=self._plan,
         )
         notes["judge"] = asdict(refined.state)
+        notes["gate"] = refined.estimate.to_document()
         return Scored(refined.total, refined.to_document(), notes)
 
 

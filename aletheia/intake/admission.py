@@ -7,6 +7,7 @@ from aletheia.errors import AletheiaError, BudgetExceeded, Deferred, InvalidTask
 from aletheia.intake.held_claims import Batch, HeldClaims
 from aletheia.intake.models import Entry, Task
 from aletheia.intake.ports import Processors
+from aletheia.logs import about_task
 
 log = logging.getLogger(__name__)
 
@@ -26,10 +27,11 @@ class Admission:
         except InvalidTask as problem:
             return problem, None
         except AletheiaError as outage:
-            log.warning("task %r has to wait: %s", entry.id, outage)
+            log.warning("task %r has to wait: %s", entry.id, outage, extra=about_task(entry.id))
             return None, None
         except Exception as fault:
-            log.exception("task %r cannot be checked, and fails", entry.id)
+            said = "task %r cannot be checked, and fails"
+            log.exception(said, entry.id, extra=about_task(entry.id))
             return InvalidTask("internal_error", type(fault).__name__), None
 
     async def find_deferred(

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from aletheia.documents import Change, Document, Update
 from aletheia.errors import AletheiaError, InvalidTask
+from aletheia.intake import counting
 from aletheia.intake.concurrency import isolated
 from aletheia.intake.models import UNFINISHED, Claim, ClockAhead, Entry, NewTask, Rejected, RowState
 from aletheia.intake.parsing import parse_entry, stub_of
@@ -19,8 +20,11 @@ from aletheia.intake.rows import (
     MAX_DEFERRAL_S,
     ROWS,
     Rows,
+    computed_values,
     kept_values,
 )
+from aletheia.metrics import TASK_RETRIES, TASKS
+from aletheia.series import Counts
 from aletheia.store.lease import RENEWALS_PER_LEASE, Sightings
 
 MAX_WATCHED: Final = 200
@@ -55,15 +59,22 @@ class Claims:
 
         async def claim(new_tasks: Sequence[NewTask]) -> list[Claim]:
             rows: dict[Claim, Document] = {}
+            counts: dict[str, Counts] = {}
             for entry, group, generation, problem in new_tasks:
                 row = self._rows.new(entry, group, generation)
                 claim = Claim(entry.row_id, entry, 1, RowState.CLAIMED, until, group)
+                claim.claimed_at = now_s
+                code = None if problem is None else problem.code
+                claim.counted_type = counting.type_of(entry, code)
                 if problem is not None:
                     outcome = self._rows.wording(entry).failed(problem)
                     row |= kept_values(outcome, now_s)
                     claim.state, claim.body = RowState.KEPT, outcome.body
                 rows[claim] = row
-            new = await self._documents.insert(ROWS, list(rows.values()))
+                counts[claim.row_id] = counting.claimed(
+                    entry, claim.counted_type, claim.state, now_s, self._rows.lane
+                )
+            new = await self._documents.insert(ROWS, list(rows.values()), counts=counts)
             return [claim for claim in rows if claim.row_id in new]
 
         async def simplify(task: NewTask, fault: Exception) -> Sequence[Claim]:
@@ -94,7 +105,8 @@ class Claims:
             }
             for entry in entries
         ]
-        return len(await self._documents.insert(ROWS, rows))
+        counts = dict.fromkeys((row["_id"] for row in rows), TASKS.add("invalid", "rejected"))
+        return len(await self._documents.insert(ROWS, rows, counts=counts))
 
     async def reopen(
         self, rows: Sequence[tuple[Document, Entry, str]], bodies: Mapping[str, bytes]
@@ -107,7 +119,7 @@ class Claims:
         updates: dict[Claim, Update] = {}
         for row, entry, group in rows:
             claim = self._rows.claim_of(row, entry)
-            claim.group, claim.body = group, bodies.get(row["_id"])
+            claim.group, claim.body, claim.claimed_at = group, bodies.get(row["_id"]), now_s
             values: dict[str, Any] = {
                 "resent_at": now_s,
                 "task_json": entry.json,
@@ -121,7 +133,8 @@ class Claims:
                 values |= {"payload": claim.body, "report_tries": 0}
             unset = (*DEAD_NAMES, *(FAILURE_NAMES if claim.body is None else ()))
             as_read = {"token": row["token"], "state": row["state"]}
-            updates[claim] = self._rows.taking(claim, as_read, values, unset)
+            gone = counting.revived(row)
+            updates[claim] = self._rows.taking(claim, as_read, values, unset, gone)
         return await self._rows.take(updates)
 
     async def take_over(self, limit: int) -> list[Claim]:
@@ -169,22 +182,48 @@ class Claims:
         """Record one more failed computation of each claim."""
         for claim in claims:
             claim.attempts += 1
-        await self._rows.write(claims, lambda claim: Change(set={"attempts": claim.attempts}))
+        await self._rows.write(
+            claims,
+            lambda claim: Change(set={"attempts": claim.attempts, **computed_values(claim)}),
+            lambda claim: TASK_RETRIES.add(claim.counted_type),
+        )
 
     async def wait(self, claims: Sequence[Claim], until: float, why: AletheiaError) -> None:
         """Defer claims until a moment, Unix time, or the longest wait; this is no attempt."""
         until = min(until, self._clock.unix_s() + MAX_DEFERRAL_S)
         why_not = {"code": why.code, "message": str(why)}
         values = {**self._rows.lease(until, None), "waiting_until": until, "waiting_for": why_not}
-        change = Change(set={"state": RowState.WAITING, **values})
-        await self._rows.move(claims, RowState.WAITING, lambda _: change)
+        waiting = {"state": RowState.WAITING, **values}
+        await self._rows.move(
+            claims,
+            RowState.WAITING,
+            lambda claim: Change(set={**waiting, **computed_values(claim)}),
+        )
 
     async def supersede(self, row_ids: Sequence[str]) -> int:
         """Abandon rows whose id the upstream hands out with other content."""
         change = Change(set={"state": RowState.SUPERSEDED, "finished_at": self._clock.unix_s()})
-        states = {"state": {"$in": list(UNFINISHED)}}
-        updates = [Update(row_id, change, states) for row_id in row_ids]
-        return sum(await self._documents.update(ROWS, updates))
+        left, superseded = list(row_ids), 0
+        # A row that is moved on meanwhile is tried again: counters tell the state it comes from.
+        while left:
+            rows = await self._documents.get(ROWS, left)
+            updates = [
+                Update(
+                    row_id,
+                    change,
+                    {"state": row["state"]},
+                    counting.moved(
+                        counting.type_in(row), RowState(row["state"]), RowState.SUPERSEDED
+                    ),
+                )
+                for row_id, row in rows.items()
+                if row["state"] in UNFINISHED
+            ]
+            answers = await self._documents.update(ROWS, updates)
+            pairs = list(zip(updates, answers, strict=True))
+            superseded += sum(answers)
+            left = [update.id for update, is_done in pairs if not is_done]
+        return superseded
 
     async def release(
         self, claims: Sequence[Claim], *, for_s: float = 0, why: AletheiaError | None = None

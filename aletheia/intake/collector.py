@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from aletheia import telemetry
 from aletheia.documents import Document
 from aletheia.errors import AletheiaError, TooLong, Unauthorized, Unavailable
 from aletheia.intake.admission import Admission
@@ -44,7 +45,15 @@ class Collector:
         Raises what is in the upstream's way where there is nothing else to do; or `Unauthorized`,
         with everything released.
         """
-        batch = Batch()
+        with telemetry.span(telemetry.POLL) as span:
+            batch = Batch(traceparent=telemetry.current_traceparent())
+            await self._collect_into(batch)
+            tasks = [claim.entry.id for claim in [*batch.work, *batch.ready]]
+            span.set_attribute(telemetry.TASKS, len(tasks))
+            span.set_attribute(telemetry.TASK_IDS, tasks[: telemetry.MAX_TASK_IDS])
+        return batch
+
+    async def _collect_into(self, batch: Batch) -> None:
         try:
             await self._take_over(batch)
             await self._claim_pages(batch)
@@ -57,7 +66,6 @@ class Collector:
                 raise
             self._held.troubles[UPSTREAM] = problem
             log.warning("%s; going on with the %d tasks there are", problem, batch.size)
-        return batch
 
     async def _claim_pages(self, batch: Batch) -> None:
         is_growing = False

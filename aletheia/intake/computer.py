@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 
+from aletheia import telemetry
 from aletheia.analysis.processor import Finished
 from aletheia.errors import (
     AletheiaError,
@@ -21,6 +22,7 @@ from aletheia.intake.held_claims import Batch, HeldClaims
 from aletheia.intake.models import Claim, Outcome, RowState
 from aletheia.intake.ports import Processors
 from aletheia.intake.wording import Wording
+from aletheia.logs import about_tasks
 from aletheia.store.backoff import MAX_WAIT_S, Backoff
 
 log = logging.getLogger(__name__)
@@ -49,7 +51,9 @@ class Computer:
             groups: dict[tuple[str, str], list[Claim]] = {}
             for claim in batch.work:
                 groups.setdefault((claim.task.type, claim.group), []).append(claim)
-            await all_of(*(self._compute_group(batch, *key, groups[key]) for key in groups))
+            about = {telemetry.TASKS: len(batch.work)}
+            with telemetry.span(telemetry.COMPUTE, parent=batch.traceparent, attributes=about):
+                await all_of(*(self._compute_group(batch, *key, groups[key]) for key in groups))
         finally:
             batch.kept.put_nowait(None)
         return self._held.tally.computed - before
@@ -79,10 +83,11 @@ class Computer:
         inputs = [claim.task.input for claim in claims]
         try:
             async with self._calls:
-                results = self._processors.process(task_type, group, inputs)
-                async with contextlib.aclosing(results):
-                    async for finished in results:
-                        again += await self._keep(batch, group, claims, finished)
+                with _computing(claims):
+                    results = self._processors.process(task_type, group, inputs)
+                    async with contextlib.aclosing(results):
+                        async for finished in results:
+                            again += await self._keep(batch, group, claims, finished)
             problem: AletheiaError = ComputeFailed("no_result", "the processor gave no result")
         except AletheiaError as raised:
             if isinstance(raised, Unavailable) and raised.dependency == "store":
@@ -171,6 +176,15 @@ class Computer:
         self._held.drop(claims)
         self._held.tally.waiting += len(claims)
         log.error("%d tasks wait for %s %r: %s", len(claims), task_type, group, problem)
+
+
+@contextlib.contextmanager
+def _computing(claims: Sequence[Claim]) -> Generator[None]:
+    """Mark the lines of a block, and its calls to models, as those of some claims, and note it."""
+    with about_tasks([claim.entry.id for claim in claims]) as computation:
+        for claim in claims:
+            claim.note_computation(computation.id)
+        yield
 
 
 def is_costly(problem: AletheiaError) -> bool:

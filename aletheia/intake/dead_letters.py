@@ -8,8 +8,10 @@ from pydantic import BaseModel
 
 from aletheia.documents import Change, Document, Update
 from aletheia.errors import AletheiaError
+from aletheia.intake import counting
 from aletheia.intake.models import Claim, Entry, RowState
 from aletheia.intake.rows import DEAD_NAMES, FAILURE_NAMES, ROWS, Rows, dead_values
+from aletheia.metrics import DEAD_LETTERS
 
 
 class DeadLetter(BaseModel, frozen=True):
@@ -67,7 +69,8 @@ class DeadLetters:
         """Make a dead letter of a claim; a report that was written down stays for a replay."""
         values = dead_values(code, str(why), self._clock.unix_s())
         change = Change(set={"state": RowState.DEAD, **values, **self._rows.terms.released})
-        await self._rows.move([claim], RowState.DEAD, lambda _: change)
+        died = counting.died(code)
+        await self._rows.move([claim], RowState.DEAD, lambda _: change, lambda _: died)
 
     async def revive(self, dead_letter: Document, entry: Entry, group: str) -> list[Claim]:
         """Claim a dead letter, which it stays until `recall`; nothing if somebody else has."""
@@ -94,8 +97,9 @@ class DeadLetters:
             set={"state": state, "processing_at": now_s, "attempts": 0, "report_tries": 0},
             unset=[*DEAD_NAMES, "finished_at", *(FAILURE_NAMES if claim.body is None else ())],
         )
-        claim.is_dead_letter = False
-        return bool(await self._rows.move([claim], state, lambda _: change))
+        claim.is_dead_letter, claim.claimed_at = False, now_s
+        gone = DEAD_LETTERS.add(by=-1)
+        return bool(await self._rows.move([claim], state, lambda _: change, lambda _: gone))
 
     async def refuse(self, claim: Claim, why: AletheiaError, status: int | None) -> None:
         """Leave a revived dead letter where it is, with what the upstream said to its replay."""

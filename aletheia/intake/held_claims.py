@@ -11,6 +11,7 @@ from aletheia.intake.forbidden import Forbidden
 from aletheia.intake.ledger import Ledger
 from aletheia.intake.models import Claim, Tally
 from aletheia.intake.rows import MAX_DEFERRAL_S
+from aletheia.logs import about_task
 from aletheia.settings import LOCAL_BATCH_TASKS
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ class Batch:
     work: list[Claim] = field(default_factory=list[Claim])  # to compute
     ready: list[Claim] = field(default_factory=list[Claim])  # have their report already
     taken: list[Claim] = field(default_factory=list[Claim])  # all, while it was collected
+    traceparent: str | None = None  # of the span that collected it
     # sets whose reports are kept and may be sent; `None` is the end
     kept: "asyncio.Queue[list[Claim] | None]" = field(
         default_factory=asyncio.Queue[list[Claim] | None]
@@ -97,7 +99,8 @@ class HeldClaims:
             claims = await claiming
             self._claims |= {claim.row_id: claim for claim in claims}
             for claim in claims:
-                log.debug("task %r: %s, by us", claim.entry.id, claim.state)
+                named = about_task(claim.entry.id)
+                log.debug("task %r: %s, by us", claim.entry.id, claim.state, extra=named)
             return claims
 
         writing = asyncio.create_task(hold())
@@ -182,6 +185,8 @@ class HeldClaims:
     def _lose(self, claims: Sequence[Claim]) -> None:
         lost = [claim for claim in claims if claim in self]
         for claim in lost:
-            log.warning("task %r: somebody else has taken it over", claim.entry.id)
+            task_id = claim.entry.id
+            said = "task %r: somebody else has taken it over"
+            log.warning(said, task_id, extra=about_task(task_id))
         self.tally.lost_leases += len(lost)
         self.drop(lost)

@@ -20,8 +20,10 @@ from aletheia.intake.dead_letters import DeadLetters
 from aletheia.intake.models import IntakeStatus, RowState
 from aletheia.intake.reports import RESULTS, Reports
 from aletheia.intake.rows import FLAGS, LEASED, ROWS, Rows
+from aletheia.metrics import DEAD_LETTERS, LEDGER_ROWS, UNFINISHED_STATES
 from aletheia.settings import IntakeSettings
 from aletheia.store.clock import SYSTEM_CLOCK, Clock
+from aletheia.store.counters import correct_gauge
 
 SHIFTS: Final = "aletheia_shifts"
 
@@ -38,9 +40,10 @@ class Ledger:
         *,
         owner: str,
         clock: Clock = SYSTEM_CLOCK,
+        lane: str = "intake",
     ) -> None:
         self._documents, self.settings, self.clock = documents, settings, clock
-        self.rows = Rows(documents, settings, owner=owner, clock=clock)
+        self.rows = Rows(documents, settings, owner=owner, clock=clock, lane=lane)
         self.claims = Claims(self.rows)
         self.reports = Reports(self.rows, settings)
         self.dead_letters = DeadLetters(self.rows)
@@ -74,8 +77,26 @@ class Ledger:
         retention_s = self.settings.ledger_retention_days * _SECONDS_A_DAY
         before = {"$lt": self.clock.unix_s() - retention_s}
         gone = await self.reports.purge()
-        gone += await self._documents.delete(ROWS, {"finished_at": before}, limit=10_000)
+        dead = {"finished_at": before, "dead_code": {"$gt": ""}}
+        gone += await self._documents.delete(
+            ROWS, dead, limit=10_000, counts=DEAD_LETTERS.add(by=-1)
+        )
+        finished = {"finished_at": before, "dead_code": None}
+        gone += await self._documents.delete(ROWS, finished, limit=10_000)
         return gone + await self._documents.delete(SHIFTS, {"started_at": before}, limit=10_000)
+
+    async def correct_gauges(self) -> None:
+        """Make the counters of what is there now agree with the rows; others may be at work."""
+
+        async def count_unfinished() -> dict[tuple[str, ...], int]:
+            counts = [await self._documents.count(ROWS, {"state": s}) for s in UNFINISHED_STATES]
+            return {(state,): n for state, n in zip(UNFINISHED_STATES, counts, strict=True)}
+
+        async def count_dead() -> dict[tuple[str, ...], int]:
+            return {(): await self._documents.count(ROWS, {"dead_code": {"$gt": ""}})}
+
+        await correct_gauge(self._documents, LEDGER_ROWS, count_unfinished)
+        await correct_gauge(self._documents, DEAD_LETTERS, count_dead)
 
     async def is_paused(self) -> bool:
         """Return whether intake as a whole is paused."""

@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
 from pydantic import BaseModel, Field, StringConstraints
 
 from aletheia.errors import InvalidTask
+from aletheia.text.grammar import agree
 
 
 class RowState(StrEnum):
@@ -40,6 +41,7 @@ class Task(BaseModel, frozen=True):
     callback_params: Any = None
     retry_count: int = Field(default=0, ge=0)  # tries the upstream has counted already
     max_retries: int | None = Field(default=None, ge=0)  # after the first; `None`: as set
+    created_at: float | None = None  # by the upstream's clock, Unix time, seconds
     content_hash: str  # SHA-256 of type and input, hexadecimal; equal content is equal work
 
 
@@ -87,6 +89,10 @@ class Page:
     not_pending: tuple[str, ...]  # ids that came in another state than pending
 
 
+MAX_COMPUTATIONS: Final = 16
+"""Computations of a task that its row names, the newest."""
+
+
 @dataclass(slots=True, eq=False)
 class Claim:
     """A row of the ledger that this poller holds."""
@@ -101,10 +107,17 @@ class Claim:
     report_tries: int = 0
     report_error: Mapping[str, Any] | None = None  # what is in the way of its report, since when
     body: bytes | None = None  # the report, once there is one, byte for byte
+    counted_type: str = "invalid"  # see `aletheia.intake.counting`
+    claimed_at: float = 0.0  # when this work began, Unix time, seconds
     was_taken_over: bool = False
     was_reported: bool = False  # an earlier report of it was acknowledged
     is_dead_letter: bool = False  # one that the upstream has not taken back yet
     is_resend: bool = False  # listed as pending again after its report
+    computations: tuple[str, ...] = ()  # ids of those it was part of, the newest last
+
+    def note_computation(self, computation_id: str) -> None:
+        """Note a computation that it is part of; its next write has it."""
+        self.computations = (*self.computations, computation_id)[-MAX_COMPUTATIONS:]
 
     @property
     def task(self) -> Task:
@@ -197,7 +210,8 @@ class Unacknowledged:
 
     def __str__(self) -> str:
         since = f"{self.since:%Y-%m-%d %H:%M:%S} UTC"
-        return f"{self.count:,} reports are not acknowledged, since {since}: {self.answer}"
+        counted = agree(f"{self.count:,} [report is|reports are]", self.count)
+        return f"{counted} not acknowledged, since {since}: {self.answer}"
 
 
 @dataclass(frozen=True, slots=True)

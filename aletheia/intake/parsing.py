@@ -5,6 +5,7 @@ import json
 import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from itertools import chain
 from typing import Any, cast
 
@@ -22,9 +23,17 @@ MAX_ID_LENGTH = 256
 MAX_REJECTED_LENGTH = 10_000
 """How much is recorded of an entry that cannot be reported, characters."""
 
+MAX_MOMENT_LENGTH = 40
+"""Longest moment that is read, characters; nanoseconds and a zone take 35."""
+
+MAX_SECONDS = 32_503_680_000
+MAX_MILLISECONDS = 1000 * MAX_SECONDS
+"""The year 3000 in Unix time; what is larger in seconds is in milliseconds."""
+
 _INPUT_NAMES = ("data", "content", "input_data")
 _STATE_NAMES = ("state", "status")
 _TYPE_NAMES = ("type", "task_type")
+_CREATED_NAMES = ("createdAt", "created_at")
 _MAX_DEPTH = 100
 """Deepest nesting that is read; deeper input serves no task type."""
 
@@ -160,12 +169,33 @@ def _read_task(task_id: str, fields: Mapping[str, object]) -> Task:
             callback_params=fields.get("callbackParams"),
             retry_count=cast("int", _unless_empty(fields.get("retry_count")) or 0),
             max_retries=cast("int | None", _unless_empty(fields.get("max_retries"))),
+            created_at=_read_moment(_first(fields, _CREATED_NAMES)),
             content_hash=_sha256(content),
         )
     except ValidationError as problem:
         first = problem.errors(include_url=False, include_input=False)[0]
         name = ".".join(str(part) for part in first["loc"])
         raise InvalidTask("invalid_task", f"{name}: {first['msg']}") from problem
+
+
+def _read_moment(found: object) -> float | None:
+    """Read a moment, ISO 8601 or a number of (milli)seconds, as Unix time; `None` if it is none.
+
+    It only serves to measure how long a task has waited: what cannot be read is left out.
+    """
+    if isinstance(found, str):
+        try:
+            at = datetime.fromisoformat(found[:MAX_MOMENT_LENGTH])
+            seconds = (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+        except (ValueError, OverflowError):
+            return None
+    elif isinstance(found, int | float) and not isinstance(found, bool):
+        if not 0 < found <= MAX_MILLISECONDS:  # also of what is not a number
+            return None
+        seconds = found / 1000 if found > MAX_SECONDS else float(found)
+    else:
+        return None
+    return seconds if 0 < seconds <= MAX_SECONDS else None
 
 
 def _input_of(found: object, parameters: object) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 
+from aletheia import telemetry
 from aletheia.documents import Document
 from aletheia.errors import AletheiaError, InvalidTask, Refused
 from aletheia.intake.admission import Admission
@@ -10,6 +11,7 @@ from aletheia.intake.held_claims import Batch, HeldClaims
 from aletheia.intake.models import Claim
 from aletheia.intake.parsing import parse_entry
 from aletheia.intake.reporter import Reporter
+from aletheia.logs import about_task
 
 log = logging.getLogger(__name__)
 
@@ -25,14 +27,20 @@ class Replayer:
 
         After an `Unauthorized` the dead letters stay.
         """
-        batch, ledger = Batch(), self._held.ledger
+        with telemetry.span(telemetry.REPLAY) as span:
+            batch = Batch(traceparent=telemetry.current_traceparent())
+            await self._recall_into(batch, row_ids)
+            span.set_attribute(telemetry.TASKS, batch.size)
+        return batch
+
+    async def _recall_into(self, batch: Batch, row_ids: Sequence[str]) -> None:
+        ledger = self._held.ledger
         found = await ledger.dead_letters.read(row_ids)
         superseded = await ledger.claims.newer_work([row["task_id"] for row in found])
         for dead_letter in found:
             if self._held.is_stopping:
                 break
             await self._revive(dead_letter, batch, is_superseded=dead_letter["_id"] in superseded)
-        return batch
 
     async def _revive(self, dead_letter: Document, batch: Batch, *, is_superseded: bool) -> None:
         try:
@@ -59,7 +67,8 @@ class Replayer:
         if answer is not None:
             status = answer.status if isinstance(answer, Refused) else None
             await self._refuse(claim, answer, status)
-            log.warning("task %r: not replayed, %s", claim.entry.id, answer)
+            task_id = claim.entry.id
+            log.warning("task %r: not replayed, %s", task_id, answer, extra=about_task(task_id))
             if self._held.forbidden.is_lock_out(answer):
                 raise answer
         elif not await self._held.ledger.dead_letters.recall(claim):

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
+from aletheia import telemetry
 from aletheia.errors import AletheiaError, Conflict, NotFound, Refused, Unauthorized
 from aletheia.intake.concurrency import all_of
 from aletheia.intake.held_claims import Batch, HeldClaims
@@ -11,6 +12,7 @@ from aletheia.intake.models import Claim, Task
 from aletheia.intake.parsing import routing_json
 from aletheia.intake.ports import INVALID, Upstream
 from aletheia.intake.wording import failure_in
+from aletheia.logs import about_task
 
 MAX_ROUTING_LENGTH = 2000
 """How much of a task's routing data is logged, characters; the ledger has all of it."""
@@ -55,6 +57,12 @@ class Reporter:
 
     async def report(self, batch: Batch) -> int:
         """Send the reports of a batch as they are kept; return how many were acknowledged."""
+        with telemetry.span(telemetry.REPORT, parent=batch.traceparent) as span:
+            acknowledged = await self._report_kept(batch)
+            span.set_attribute(telemetry.TASKS, acknowledged)
+        return acknowledged
+
+    async def _report_kept(self, batch: Batch) -> int:
         sending: list[asyncio.Task[int]] = []
         try:
             while (claims := await batch.kept.get()) is not None:
@@ -162,7 +170,8 @@ class Reporter:
             pause_s = await held.ledger.reports.defer(claim, answer)
             what = f"report again in {pause_s:.0f} s"
         held.drop([claim])
-        log.log(level, "task %r: %s, %s", claim.entry.id, what, answer)
+        task_id = claim.entry.id
+        log.log(level, "task %r: %s, %s", task_id, what, answer, extra=about_task(task_id))
 
     def _count(self, claim: Claim) -> None:
         task = claim.entry.task
@@ -174,7 +183,8 @@ class Reporter:
         if failure["code"] == "unknown_type":
             task_type = "unknown"  # the name is the upstream's, and there is no end of those
         self._held.tally.count_outcome(task_type, "failed", failure["code"])
-        log.warning("task %r failed: %s: %s", claim.entry.id, failure["code"], failure["message"])
+        task_id, code, said = claim.entry.id, failure["code"], failure["message"]
+        log.warning("task %r failed: %s: %s", task_id, code, said, extra=about_task(task_id))
 
 
 def _route_of(claim: Claim) -> str | None:

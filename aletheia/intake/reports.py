@@ -7,11 +7,14 @@ from typing import Any, Final, cast
 
 from aletheia.documents import Change, Document, Update
 from aletheia.errors import AletheiaError, BadAnswer, Unavailable
+from aletheia.intake import counting
 from aletheia.intake.models import Claim, Outcome, RowState, Task, Unacknowledged
 from aletheia.intake.parsing import routing_json
 from aletheia.intake.ports import UPSTREAM
-from aletheia.intake.rows import ROWS, Rows, dead_values, kept_values
+from aletheia.intake.rows import ROWS, Rows, computed_values, dead_values, kept_values
 from aletheia.intake.wording import Wording, failure_in
+from aletheia.metrics import CACHED_RESULTS, DEAD_LETTERS, FALLBACKS, REPORT_RETRIES
+from aletheia.series import NOTHING, Counts, merged
 from aletheia.settings import IntakeSettings
 from aletheia.store.backoff import Backoff
 
@@ -36,7 +39,10 @@ class Reports:
         kept = await self._rows.move(
             [claim for claim, _ in outcomes],
             RowState.KEPT,
-            lambda claim: Change(set=kept_values(by_row[claim.row_id], now_s)),
+            lambda claim: Change(
+                set={**kept_values(by_row[claim.row_id], now_s), **computed_values(claim)}
+            ),
+            lambda claim: _origin_of(by_row[claim.row_id]),
         )
         for claim in kept:
             claim.body = by_row[claim.row_id].body
@@ -85,7 +91,8 @@ class Reports:
             **self._rows.report_failed(claim, why),
             **self._rows.released(pause_s),
         }
-        await self._rows.write([claim], lambda _: Change(set=values))
+        change, retried = Change(set=values), REPORT_RETRIES.add()
+        await self._rows.write([claim], lambda _: change, lambda _: retried)
         return pause_s
 
     async def find_unacknowledged(self) -> Unacknowledged | None:
@@ -143,4 +150,20 @@ class Reports:
                 return Change({**finished, "callback_json": routing_json(task)}, success.unset)
             return success
 
-        return await self._rows.move(claims, state, change_for)
+        def counts_for(claim: Claim) -> Counts:
+            if state is not RowState.REPORTED:
+                return NOTHING
+            failure = failure_in(claim.body or b"")
+            if claim.is_resend:  # it was counted when it was reported first
+                return NOTHING if failure is None else DEAD_LETTERS.add()
+            code = None if failure is None else failure["code"]
+            return counting.reported(claim.counted_type, now_s - claim.claimed_at, code)
+
+        return await self._rows.move(claims, state, change_for, counts_for)
+
+
+def _origin_of(outcome: Outcome) -> Counts:
+    """Return what a kept result adds because of where it comes from."""
+    made = outcome.result or {}
+    fallback = FALLBACKS.add() if made.get("fallback") else NOTHING
+    return merged(fallback, CACHED_RESULTS.add()) if made.get("cached") else fallback

@@ -10,9 +10,12 @@ from typing import Any, Final
 
 from aletheia.documents import Change, Document, Documents, Update
 from aletheia.errors import AletheiaError, BadAnswer, BreakerOpen, InvalidTask
+from aletheia.intake import counting
 from aletheia.intake.models import Claim, Entry, Outcome, RowState
 from aletheia.intake.parsing import stub_of
 from aletheia.intake.wording import ReportDialect, Wording
+from aletheia.logs import about_task
+from aletheia.series import NOTHING, Counts, merged
 from aletheia.settings import IntakeSettings
 from aletheia.store.clock import Clock, TimeUnit
 from aletheia.store.lease import LeaseTerms
@@ -39,12 +42,18 @@ log = logging.getLogger(__name__)
 
 
 class Rows:
-    """The rows of one store, as one holder sees them."""
+    """The rows of one store, as one holder sees them, who claims for a lane."""
 
     def __init__(
-        self, documents: Documents, settings: IntakeSettings, *, owner: str, clock: Clock
+        self,
+        documents: Documents,
+        settings: IntakeSettings,
+        *,
+        owner: str,
+        clock: Clock,
+        lane: str = "intake",
     ) -> None:
-        self.documents, self.owner, self.clock = documents, owner, clock
+        self.documents, self.owner, self.clock, self.lane = documents, owner, clock, lane
         self.dialect: ReportDialect = settings.report_dialect
         self.terms = LeaseTerms(
             settings.lease_seconds,
@@ -89,6 +98,7 @@ class Rows:
             "content_hash": entry.content_hash,
             "generation": generation,
             "type": None if isinstance(task, InvalidTask) else task.type,
+            "created_at": None if isinstance(task, InvalidTask) else task.created_at,
             "group": group,
             "state": RowState.CLAIMED,
             "token": 1,
@@ -112,7 +122,10 @@ class Rows:
             attempts=int(row["attempts"]),
             report_tries=int(row["report_tries"]),
             report_error=row.get("report_error"),
+            counted_type=counting.type_in(row),
+            claimed_at=float(row.get("claimed_at") or self.clock.unix_s()),
             body=row.get("payload"),
+            computations=tuple((row.get("computations") or "").split()),
             was_reported=row.get("reported_at") is not None,
         )
 
@@ -135,8 +148,12 @@ class Rows:
         where: Mapping[str, Any],
         values: Mapping[str, Any] | None = None,
         unset: Sequence[str] = (),
+        counts: Counts = NOTHING,
     ) -> Update:
-        """Return the update that takes a row for a claim, if the row is as it was read."""
+        """Return the update that takes a row for a claim, if the row is as it was read.
+
+        `counts` is what it adds to counters beside the change of state.
+        """
         taken = {
             "state": claim.state,
             "token": claim.token,
@@ -144,7 +161,9 @@ class Rows:
             "taken_at": self.clock.unix_s(),
             **(values or {}),
         }
-        return Update(claim.row_id, Change(set=taken, unset=["finished_at", *unset]), where)
+        change = Change(set=taken, unset=["finished_at", *unset])
+        moved = counting.moved(claim.counted_type, RowState(where["state"]), claim.state)
+        return Update(claim.row_id, change, where, merged(moved, counts))
 
     async def take(self, updates: Mapping[Claim, Update]) -> list[Claim]:
         """Take rows; what somebody else has taken meanwhile is left out."""
@@ -161,14 +180,23 @@ class Rows:
             "generation": 1,
             **self._left_out(fault),
         }
-        await self.documents.upsert(ROWS, [Update(entry.row_id, Change(set=values))])
+        found = (await self.documents.get(ROWS, [entry.row_id])).get(entry.row_id, {})
+        counts = self._counts_left_out(found)
+        await self.documents.upsert(ROWS, [Update(entry.row_id, Change(set=values), counts=counts)])
 
     async def leave_out_row(self, row: Document, fault: Exception) -> None:
         """Take a row that cannot be read out of everybody's way."""
-        log.error("the row %r cannot be read and is left out", row["_id"], exc_info=fault)
+        named = about_task(str(row.get("task_id") or row["_id"]))
+        said = "the row %r cannot be read and is left out"
+        log.error(said, row["_id"], exc_info=fault, extra=named)
         as_read = {"token": row["token"], "state": row["state"]}
         change = Change(set=self._left_out(fault), unset=DEAD_NAMES)
-        await self.documents.update(ROWS, [Update(row["_id"], change, as_read)])
+        counts = merged(self._counts_left_out(row), counting.revived(row))
+        await self.documents.update(ROWS, [Update(row["_id"], change, as_read, counts)])
+
+    def _counts_left_out(self, row: Document) -> Counts:
+        before = RowState(row["state"]) if row.get("state") else None
+        return counting.moved(counting.type_in(row), before, RowState.REJECTED)
 
     def _left_out(self, fault: Exception) -> dict[str, Any]:
         error = {"code": "internal_error", "message": type(fault).__name__, "retryable": False}
@@ -185,22 +213,42 @@ class Rows:
         return {"token": claim.token, "state": {"$in": states}}
 
     async def write(
-        self, claims: Sequence[Claim], change_for: Callable[[Claim], Change]
+        self,
+        claims: Sequence[Claim],
+        change_for: Callable[[Claim], Change],
+        counts_for: Callable[[Claim], Counts] = lambda _: NOTHING,
     ) -> list[bool]:
         """Change rows of ours; a row somebody else has taken since stays as it is."""
         seen = {(claim.token, claim.state) for claim in claims}
         still_ours = {(token, state): {"token": token, "state": state} for token, state in seen}
         updates = [
-            Update(claim.row_id, change_for(claim), still_ours[claim.token, claim.state])
+            Update(
+                claim.row_id,
+                change_for(claim),
+                still_ours[claim.token, claim.state],
+                counts_for(claim),
+            )
             for claim in claims
         ]
         return await self.documents.update(ROWS, updates)
 
     async def move(
-        self, claims: Sequence[Claim], state: RowState, change_for: Callable[[Claim], Change]
+        self,
+        claims: Sequence[Claim],
+        state: RowState,
+        change_for: Callable[[Claim], Change],
+        counts_for: Callable[[Claim], Counts] | None = None,
     ) -> list[Claim]:
-        """Change rows of ours to a state, which the changes set, too; return what was ours."""
-        answers = await self.write(claims, change_for)
+        """Change rows of ours to a state, which the changes set, too; return what was ours.
+
+        `counts_for` is what a row adds to counters beside its change of state.
+        """
+
+        def counts_of(claim: Claim) -> Counts:
+            moved = counting.moved(claim.counted_type, claim.state, state)
+            return moved if counts_for is None else merged(moved, counts_for(claim))
+
+        answers = await self.write(claims, change_for, counts_of)
         done = {claim.row_id for claim, is_ours in zip(claims, answers, strict=True) if is_ours}
         left = {claim.row_id: claim.token for claim in claims if claim.row_id not in done}
         # A write that was not answered, and is repeated, finds what it did itself.
@@ -210,7 +258,7 @@ class Rows:
         ours = [claim for claim in claims if claim.row_id in done]
         for claim in ours:
             claim.state = state
-            log.debug("task %r: %s", claim.entry.id, state)
+            log.debug("task %r: %s", claim.entry.id, state, extra=about_task(claim.entry.id))
         return ours
 
 
@@ -227,6 +275,11 @@ def kept_values(outcome: Outcome, now_s: float) -> dict[str, Any]:
         if (value := getattr(outcome, name)) is not None:
             values[name] = dict(value)
     return values
+
+
+def computed_values(claim: Claim) -> dict[str, Any]:
+    """Return what a row has of the computations that its task was part of."""
+    return {"computations": " ".join(claim.computations)} if claim.computations else {}
 
 
 def dead_values(code: str, message: str, now_s: float) -> dict[str, Any]:

@@ -59,6 +59,7 @@ class Shift:
         """
         ledger = poller.held.ledger
         await ledger.prepare()
+        await ledger.correct_gauges()
         shift = cls(poller, await ledger.shift_start(run_id), length_s, interval_s)
         shift._bulk = bulk
         return shift

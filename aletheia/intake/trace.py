@@ -1,15 +1,25 @@
 """What the ledger knows of one task, in order (SPEC §7, the command line)."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from pydantic import BaseModel
 
 from aletheia.documents import Documents
 from aletheia.intake.rows import ROWS
+from aletheia.llm.prices import usd_of
+from aletheia.llm.usage import USAGE
+
+MAX_CALLS: Final = 200
+"""Calls to models that a trace shows, the first ones."""
+
+_CALL_FIELDS: Final = (*("provider", "model", "kind", "state", "tokens_in", "tokens_out", "tasks"),)
+_CALLBACK: Final = "callback_json"
 
 MOMENTS: Final[Mapping[str, str]] = {
+    "created_at": "created, by the upstream's clock",
     "claimed_at": "claimed",
     "taken_at": "taken over, or taken up again",
     "processing_at": "the upstream acknowledged `processing`",
@@ -26,7 +36,7 @@ MOMENTS: Final[Mapping[str, str]] = {
 FACTS: Final = (
     *("type", "group", "generation", "owner", "attempts", "report_tries", "outcome", "result"),
     *("usage", "error", "report_error", "waiting_for", "dead_code", "dead_message"),
-    *("replay_refused", "listed_state", "callback_json", "content_hash"),
+    *("replay_refused", "listed_state", _CALLBACK, "content_hash"),
 )
 """What else of a row is shown; never the task's content or its result's vectors."""
 
@@ -38,12 +48,27 @@ class Event(BaseModel, frozen=True):
     what: str
 
 
+class ModelCall(BaseModel, frozen=True):
+    """A call to a model that was made for a task, perhaps for others together with it."""
+
+    at: datetime
+    provider: str
+    model: str
+    kind: str
+    state: str  # see `UsageState`
+    tokens_in: int  # as long as it is reserved, and if it was lost, the upper estimate
+    tokens_out: int
+    usd: str  # a decimal number
+    tasks: int  # that were computed together
+
+
 class Trace(BaseModel, frozen=True):
     """What the ledger knows of one content of a task's id."""
 
     task_id: str
     state: str  # of its row, see `RowState`
     events: list[Event]  # oldest first
+    calls: list[ModelCall]  # that are still kept, oldest first
     facts: dict[str, Any]  # the rest, by the names of the row
 
 
@@ -57,5 +82,42 @@ async def read_traces(documents: Documents, task_id: str) -> list[Trace]:
             for name, at_s in sorted(moments.items(), key=lambda moment: moment[1])
         ]
         facts = {name: row[name] for name in FACTS if row.get(name) not in (None, "", {})}
-        traces.append(Trace(task_id=task_id, state=row["state"], events=events, facts=facts))
+        calls = await _read_calls(documents, (row.get("computations") or "").split())
+        traces.append(
+            Trace(task_id=task_id, state=row["state"], events=events, calls=calls, facts=facts)
+        )
     return traces
+
+
+async def _read_calls(documents: Documents, computations: Sequence[str]) -> list[ModelCall]:
+    """Read the calls to models of some computations."""
+    if not computations:
+        return []
+    where = {"computation": {"$in": list(computations)}}
+    found = await documents.find(USAGE, where, sort="at", limit=MAX_CALLS)
+    return [
+        ModelCall(
+            at=datetime.fromtimestamp(call["at"], UTC),
+            usd=f"{usd_of(call['nanousd']):f}",
+            **{name: call[name] for name in _CALL_FIELDS},
+        )
+        for call in found
+    ]
+
+
+def hide_params(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return facts with the names alone of what the upstream sends along with its callback.
+
+    The values are the upstream's, and may be secrets of whoever is called back.
+    """
+    shown = {name: value for name, value in facts.items() if name != _CALLBACK}
+    if _CALLBACK not in facts:
+        return shown
+    try:
+        sent: object = json.loads(facts[_CALLBACK])
+    except (ValueError, TypeError, RecursionError):
+        return shown
+    callback = cast("dict[str, object]", sent) if isinstance(sent, dict) else {}
+    params = callback.get("params")
+    names = sorted(cast("dict[str, object]", params)) if isinstance(params, dict) else []
+    return {**shown, "callback": {"route": callback.get("route"), "params": names}}

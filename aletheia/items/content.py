@@ -107,12 +107,28 @@ class ContentStore(Protocol):
         """Yield the ids of all documents, some at a time, in no particular order."""
         ...
 
+    async def list_page(
+        self, after: str, limit: int, *, department: str | None = None
+    ) -> list[str]:
+        """Return the next ids after one of them, in an order of the store's; "" is before all.
+
+        With a department's slug: of its own items alone.
+        """
+        ...
+
     async def read_items(self, ids: Sequence[str]) -> dict[str, SavedItem]:
         """Return documents by id, without those that are not there or have no text as content."""
         ...
 
     async def insert_items(self, items: Sequence[SavedItem]) -> set[str]:
         """Insert items of ours, and return the ids that were new; what is there stays as it is."""
+        ...
+
+    async def delete_item(self, item: SavedItem) -> bool:
+        """Delete an item of ours; return whether it is gone.
+
+        It stays if somebody has changed it since it was read, or has added fields of their own.
+        """
         ...
 
     async def count_created(self, run_id: str) -> dict[str, int]:

@@ -6,6 +6,10 @@ batch a second time changes nothing. A dropped item is stored in full.
 To undo a decision takes four writes: who undoes it and when; that the pair is distinct; the item;
 that it is done. After a crash, doing it again does the rest and returns the same. The pair comes
 before the item, so that the item is never dropped again.
+
+To drop a possible repetition takes four: who drops it and when, with the whole item; that it is
+dropped, from where it can be undone; only then the item is deleted; that it is done. Doing it again
+does the rest.
 """
 
 import hashlib
@@ -16,7 +20,7 @@ from typing import Any, Final
 
 import orjson
 
-from aletheia.documents import Change, Document, Documents, Update
+from aletheia.documents import Change, Document, Documents, Insert, Update
 from aletheia.errors import AletheiaError
 from aletheia.items.content import ContentStore, SavedItem, read_document, to_document
 from aletheia.items.dedup import Decision, DistinctPairs
@@ -43,9 +47,20 @@ class UndoRefused(AletheiaError):
     reason: str  # one sentence for whoever asked
 
 
+@dataclass(eq=False)
+class DropRefused(AletheiaError):
+    """A possible repetition cannot be dropped."""
+
+    sentence = "pair {pair_id!r} cannot be dropped: {reason}"
+
+    code: str = field()  # `unknown_pair`, `not_possible`, `was_undone`, `item_gone` …
+    pair_id: str  # what was asked for
+    reason: str  # one sentence for whoever asked
+
+
 @dataclass(frozen=True, slots=True)
 class KeptDecision:
-    """A decision about an item that was dropped, in a department's batch of an iteration."""
+    """A decision about an item that was dropped, or may be, in a department's batch."""
 
     id: str  # to undo it with; stable, `ID_DIGITS` hexadecimal digits
     run_id: str
@@ -57,9 +72,19 @@ class KeptDecision:
     place: int  # of the item in its batch, from 0
     at: datetime  # when it was taken, in UTC
     decision: Decision
-    item: SavedItem  # what was dropped, as it would have been saved
+    item: SavedItem  # what was dropped, as it would have been or was saved
     undone_by: str | None = None  # who undid it, or began to; `None` if nobody did
     undone_at: datetime | None = None
+    dropped_by: str | None = None  # the operator who dropped it; `None` if it was no operator
+    dropped_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PossibleRepetition:
+    """An item that was kept although it may repeat another one, and that one."""
+
+    kept: KeptDecision
+    match: SavedItem
 
 
 class ProjectDecisions:
@@ -89,7 +114,7 @@ class ProjectDecisions:
             self._pairs = frozenset(frozenset(document["pair"]) for document in found)
         return self._pairs
 
-    async def save(
+    def describe(
         self,
         run_id: str,
         position: int,
@@ -98,8 +123,8 @@ class ProjectDecisions:
         decisions: Sequence[Decision],
         *,
         iteration: int,
-    ) -> None:
-        """Store the decisions about a batch and its items; a second time changes nothing."""
+    ) -> Insert:
+        """Return what `save` writes."""
         at = self._now()
         shared: Document = {
             "project_id": self._project_id,
@@ -125,8 +150,21 @@ class ProjectDecisions:
             if not decision.is_kept:
                 document["payload"] = orjson.dumps(to_document(item))
             documents.append(document)
-        if documents:
-            await self._documents.insert(DECISIONS, documents)
+        return Insert(DECISIONS, documents)
+
+    async def save(
+        self,
+        run_id: str,
+        position: int,
+        department: Department,
+        items: Sequence[SavedItem],
+        decisions: Sequence[Decision],
+        *,
+        iteration: int,
+    ) -> None:
+        """Store the decisions about a batch and its items; a second time changes nothing."""
+        write = self.describe(run_id, position, department, items, decisions, iteration=iteration)
+        await self._documents.insert(write.collection, write.documents)
 
     async def list_dropped(
         self, *, run_id: str | None = None, limit: int | None = None
@@ -138,6 +176,75 @@ class ProjectDecisions:
             DECISIONS, where, sort="order", descending=True, limit=limit, with_payload=True
         )
         return [_read(document) for document in found]
+
+    async def list_possible(
+        self, content: ContentStore, *, run_id: str | None = None, limit: int | None = None
+    ) -> list[PossibleRepetition]:
+        """List items of the project, or of one run, that may repeat others, newest first.
+
+        Pairs of which either item is gone, or that an operator declared distinct, are left out.
+        """
+        where = {"project_id": self._project_id, "is_kept": True, "is_possible": True}
+        where |= {} if run_id is None else {"run_id": run_id}
+        found = await self._documents.find(
+            DECISIONS, where, sort="order", descending=True, limit=limit
+        )
+        ids = {row[name] for row in found for name in ("item_id", "match_id")}
+        items = await content.read_items(sorted(ids)) if ids else {}
+        distinct = await self.distinct_pairs()
+        return [
+            PossibleRepetition(_read(row, items[row["item_id"]]), items[row["match_id"]])
+            for row in found
+            if row["item_id"] in items and row["match_id"] in items
+            if frozenset({row["item_id"], row["match_id"]}) not in distinct
+        ]
+
+    async def drop(self, pair_id: str, user_id: str, content: ContentStore) -> KeptDecision:
+        """Delete an item that was kept as a possible repetition; `undo` saves it again.
+
+        A second time it changes nothing and returns the same. Case of the id and blanks around it
+        do not matter.
+
+        Raises:
+            DropRefused: there is no such pair, it was undone or dropped already by a decision,
+                either item is gone, or somebody else has changed it.
+        """
+        short = pair_id.strip().lower()
+        found = await self._document(short)
+        if found is None:
+            reason = f"project {self._project_id!r} has none of this id"
+            raise DropRefused("unknown_pair", short, reason)
+        _check_possible(found, short)
+        if found.get("is_deleted"):
+            return _read(found)
+        if found.get("dropped_at") is None:
+            item = await _read_droppable(found, short, content)
+            claim = {"dropped_by": user_id, "dropped_at": self._now()}
+            change = Change(set=claim | {"payload": orjson.dumps(to_document(item))})
+            where = {"dropped_at": None}
+            await self._documents.update(DECISIONS, [Update(self._key(short), change, where)])
+        change = Change(set={"is_kept": False, "tier": "operator"})
+        await self._documents.update(
+            DECISIONS, [Update(self._key(short), change, {"undone_at": None})]
+        )
+        found = await self._document(short)
+        assert found is not None, "decisions are never deleted"
+        _check_possible(found, short)
+        kept = _read(found)
+        if not await content.delete_item(_read_saved(found)):
+            await self._take_back(short)
+            reason = "somebody has changed it, or added to it, since it was saved"
+            raise DropRefused("item_changed", short, reason)
+        done = Update(self._key(short), Change(set={"is_deleted": True}))
+        await self._documents.update(DECISIONS, [done])
+        return kept
+
+    async def _take_back(self, short: str) -> None:
+        """Make a pair possible again whose item stays."""
+        change = Change(
+            set={"is_kept": True, "tier": "embedding", "dropped_by": None, "dropped_at": None}
+        )
+        await self._documents.update(DECISIONS, [Update(self._key(short), change)])
 
     async def undo(self, decision_id: str, user_id: str, content: ContentStore) -> KeptDecision:
         """Save an item that was dropped, and store that it and its match are distinct.
@@ -200,7 +307,12 @@ class ProjectDecisions:
         return round(self._clock.unix_s(), 3)
 
     def _key(self, name: str) -> str:
-        return f"{self._project_id}:{name}"
+        return name_document(self._project_id, name)
+
+
+def name_document(project_id: str, name: str) -> str:
+    """Return the id of the document of a decision, or a pair, of a project."""
+    return f"{project_id}:{name}"
 
 
 def name_decision(run_id: str, position: int, number: int, place: int) -> str:
@@ -220,11 +332,37 @@ async def _refuse_copy(kept: KeptDecision, content: ContentStore) -> None:
         raise UndoRefused("exact_duplicate", kept.id, reason)
 
 
-def _read(found: Document) -> KeptDecision:
-    decision = Decision(**{value.name: found[value.name] for value in fields(Decision)})
-    item = read_document(decision.item_id, orjson.loads(found["payload"]))
+def _check_possible(found: Document, short: str) -> None:
+    """Check that a decision is about a possible repetition that nobody has undone."""
+    if found["undone_at"] is not None:
+        reason = "it was dropped and undone: the two are distinct"
+        raise DropRefused("was_undone", short, reason)
+    if not found.get("is_possible"):
+        reason = "it is not kept as a possible repetition"
+        raise DropRefused("not_possible", short, reason)
+
+
+async def _read_droppable(found: Document, short: str, content: ContentStore) -> SavedItem:
+    """Return the item that may be dropped, as it is saved now."""
+    items = await content.read_items([found["item_id"], found["match_id"]])
+    item = items.get(found["item_id"])
+    if item is None:
+        raise DropRefused("item_gone", short, "its item is not saved any more")
+    if found["match_id"] not in items:
+        reason = "what it may repeat is not saved any more, so it would be lost"
+        raise DropRefused("match_gone", short, reason)
+    if item.automation is None:
+        raise DropRefused("foreign_item", short, "its item is the application's, not ours")
+    return item
+
+
+def _read(found: Document, item: SavedItem | None = None) -> KeptDecision:
+    """Read a decision; what it does not have yet, since it is of before, has its default."""
+    names = [value.name for value in fields(Decision) if value.name in found]
+    decision = Decision(**{name: found[name] for name in names})
+    item = item or read_document(decision.item_id, orjson.loads(found["payload"]))
     assert item is not None, "what was dropped has a text"
-    undone_at = found["undone_at"]
+    undone_at, dropped_at = found["undone_at"], found.get("dropped_at")
     values: dict[str, Any] = {value.name: found.get(value.name) for value in fields(KeptDecision)}
     values |= {
         "id": found["short"],
@@ -232,5 +370,16 @@ def _read(found: Document) -> KeptDecision:
         "decision": decision,
         "item": item,
         "undone_at": None if undone_at is None else datetime.fromtimestamp(undone_at, UTC),
+        "dropped_at": None if dropped_at is None else datetime.fromtimestamp(dropped_at, UTC),
     }
     return KeptDecision(**values)
+
+
+def _read_saved(found: Document) -> SavedItem:
+    """Read the item of a decision as it was when it was dropped, with the time it was saved."""
+    document: Document = orjson.loads(found["payload"])
+    if isinstance(document.get("created_at"), str):
+        document["created_at"] = datetime.fromisoformat(document["created_at"])
+    item = read_document(found["item_id"], document)
+    assert item is not None, "what was dropped has a text"
+    return item

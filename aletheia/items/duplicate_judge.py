@@ -24,9 +24,12 @@ MAX_REASON_CHARS: Final = 300
 class DuplicateJudge:
     """Asks a model about each pair on its own; a `Judge`.
 
-    A pair with a saved answer is not asked about again, in any batch or run. Without a readable
-    answer there is no verdict, and the threshold decides. Answers are saved by project, under
-    `duplicate-{key}`.
+    A pair that is called a duplicate is asked about once more, with its texts in the other order:
+    what is dropped for an order that one of the texts gives, or for which one stands first, would
+    be lost. Where the answers differ there is no verdict, nor where one cannot be read.
+
+    A pair with a saved answer is not asked about again, in any batch or run. Answers are saved by
+    project, under `duplicate-{key}` and `duplicate-{key}-turned`.
     """
 
     def __init__(self, chat: ChatModel, answers: SavedAnswers, *, plan: AskPlan) -> None:
@@ -47,8 +50,18 @@ class DuplicateJudge:
         return [asked[question.key].result() for question in questions]
 
     async def _ask(self, question: Question) -> Verdict | None:
-        step = f"duplicate-{question.key}"
-        messages = build_prompt(question.new_excerpt, question.other_excerpt)
+        new, other = question.new_excerpt, question.other_excerpt
+        verdict = await self._judge(question, f"duplicate-{question.key}", new, other)
+        if verdict is None or not verdict.is_duplicate:
+            return verdict
+        turned = await self._judge(question, f"duplicate-{question.key}-turned", other, new)
+        if turned is not None and not turned.is_duplicate:
+            said = "no verdict on %r and %r: the judge says otherwise in the other order"
+            log.warning(said, question.new_id, question.other_id)
+        return verdict if turned is not None and turned.is_duplicate else None
+
+    async def _judge(self, question: Question, step: str, new: str, other: str) -> Verdict | None:
+        messages = build_prompt(new, other)
         outcome = await ask_once(self._chat, self._answers, step, messages, FORM, plan=self._plan)
         try:
             if isinstance(outcome, AletheiaError):

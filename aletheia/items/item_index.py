@@ -15,8 +15,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from aletheia.items.band_table import BandTable
 from aletheia.text.facts import Facts, read_facts
 from aletheia.text.normalisation import normalise
+from aletheia.text.wording import Wording, read_wording
 from aletheia.vectors import VectorMatrix
 
 NEAR_EXACT_AT: Final = 0.8
@@ -70,6 +72,11 @@ class Entry:
         """Its numbers, units, negations and words."""
         return read_facts(self.text)
 
+    @property
+    def wording(self) -> Wording:
+        """Its words, for aligning it with others."""
+        return read_wording(self.text)
+
     def cosine(self, other: "Entry") -> float:
         """Raw cosine in `[-1, 1]`, in float64."""
         product = np.dot(self.vector.astype(np.float64), other.vector.astype(np.float64))
@@ -107,7 +114,7 @@ class ItemIndex:
         self.model = model
         self.dimensions = dimensions
         self._vectors = VectorMatrix(dimensions)
-        self._bands = np.empty((_BANDS, self._vectors.capacity), np.uint32)
+        self._bands = BandTable(_BANDS)
         self._ids: list[str | None] = []
         self._texts: list[str] = []
         self._rows: dict[str, int] = {}
@@ -135,17 +142,12 @@ class ItemIndex:
         chosen = list(fresh.values())
         first, last = len(self._ids), len(self._ids) + len(chosen)
         self._vectors.append(checked[chosen], norms[chosen])
-        if self._vectors.capacity > self._bands.shape[1]:
-            bands = np.empty((_BANDS, self._vectors.capacity), np.uint32)
-            bands[:, :first] = self._bands[:, :first]
-            self._bands = bands
         for start in range(0, len(chosen), _TEXTS_AT_ONCE):
             part = [texts[at] for at in chosen[start : start + _TEXTS_AT_ONCE]]
             forms = [normalise(text) for text in part]
-            row = first + start
-            self._bands[:, row : row + len(part)] = _sign(forms)
-            for offset, form in enumerate(forms):
-                self._exact.setdefault(_hash(form), []).append(row + offset)
+            self._bands.append(_sign(forms))
+            for row, form in enumerate(forms, start=first + start):
+                self._exact.setdefault(_hash(form), []).append(row)
             self._texts.extend(part)
         self._ids.extend(fresh)
         self._rows.update(zip(fresh, range(first, last), strict=True))
@@ -173,15 +175,10 @@ class ItemIndex:
         """Find the items that are near-exact, for each of some new ones."""
         if not entries:
             return []
-        size = len(self._ids)
-        keys = _sign([entry.normalised for entry in entries])
-        rows: list[set[int]] = [set() for _ in entries]
-        for band, band_keys in zip(self._bands, keys, strict=True):
-            for found, key in zip(rows, band_keys, strict=True):
-                found.update(np.flatnonzero(band[:size] == key).tolist())
+        rows = self._bands.find(_sign([entry.normalised for entry in entries]))
         near: list[list[Match]] = []
         for entry, found in zip(entries, rows, strict=True):
-            matches = self._match(entry, sorted(found))
+            matches = self._match(entry, found)
             near.append([match for match in matches if match.entry.is_near_exact(entry)])
         return near
 

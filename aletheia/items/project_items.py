@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aletheia.errors import AletheiaError
-from aletheia.items.calibration import Embed
 from aletheia.items.content import ContentStore, SavedItem, oldest_first
 from aletheia.items.item_index import ItemIndex
 from aletheia.items.vector_cache import VectorCache
+from aletheia.items.word_vectors import Embed
 from aletheia.store.clock import SYSTEM_CLOCK, Clock
 
 PAGE: Final = 1000

@@ -1,7 +1,7 @@
 """Vectors of texts, cached by model and text."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -9,7 +9,10 @@ from numpy.typing import NDArray
 
 from aletheia.documents import Change, Documents, Update
 from aletheia.errors import AletheiaError, ComputeFailed, InvalidTask, Refused
-from aletheia.items.calibration import Embed
+from aletheia.items.word_vectors import Embed
+
+MAX_RECENT: Final = 256
+"""Vectors that are remembered beside: those of a batch are asked for by each of its steps."""
 
 _UPDATED_AT_ONCE: Final = 500
 _MAX_NAME: Final = 40
@@ -29,19 +32,21 @@ class VectorCache:
     def __init__(self, documents: Documents, model: str) -> None:
         self._documents = documents
         self.collection = name_vectors(model)
+        self._recent: dict[str, NDArray[np.float32]] = {}
 
     async def find(self, texts: Sequence[str]) -> dict[int, NDArray[np.float32]]:
         """Return the vectors that are cached, by the place of their text."""
         keys = [hash_text(text) for text in texts]
         if not keys:
             return {}
-        ids = list(dict.fromkeys(keys))
-        found = await self._documents.get(self.collection, ids, with_payload=True)
-        return {
-            place: np.frombuffer(found[key]["payload"], "<f4")
-            for place, key in enumerate(keys)
-            if key in found
-        }
+        known = {key: self._recent[key] for key in keys if key in self._recent}
+        missing = list(dict.fromkeys(key for key in keys if key not in known))
+        if missing:
+            found = await self._documents.get(self.collection, missing, with_payload=True)
+            read = {key: np.frombuffer(row["payload"], "<f4") for key, row in found.items()}
+            self._remember(read)
+            known |= read
+        return {place: known[key] for place, key in enumerate(keys) if key in known}
 
     async def save(self, texts: Sequence[str], vectors: NDArray[np.floating[Any]]) -> None:
         """Save the vectors of texts, `(n, d)`, as float32; those that are there are replaced."""
@@ -53,6 +58,9 @@ class VectorCache:
         updates = [Update(key, change) for key, change in changes.items()]
         for start in range(0, len(updates), _UPDATED_AT_ONCE):
             await self._documents.upsert(self.collection, updates[start : start + _UPDATED_AT_ONCE])
+        self._remember(
+            {key: np.frombuffer(change.set["payload"], "<f4") for key, change in changes.items()}
+        )
 
     async def fill(self, texts: Sequence[str], embed: Embed) -> NDArray[np.float32]:
         """Return the vectors of texts, `(n, d)`; those that are missing are embedded and saved."""
@@ -94,6 +102,14 @@ class VectorCache:
             vectors |= {start + place: vector for place, vector in found.items()}
             faults |= {start + place: error for place, error in failed.items()}
         return vectors, faults
+
+    def _remember(self, vectors: Mapping[str, NDArray[np.float32]]) -> None:
+        """Remember some vectors in place of those that were remembered first."""
+        if len(vectors) > MAX_RECENT:
+            return
+        self._recent |= vectors
+        while len(self._recent) > MAX_RECENT:
+            del self._recent[next(iter(self._recent))]
 
     async def _fill_in_windows(self, text: str, embed: Embed) -> NDArray[np.float32] | None:
         """Return the length-weighted mean of a text's windows, normalised; `None` without one."""

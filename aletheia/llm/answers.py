@@ -2,11 +2,11 @@
 
 import json
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from typing import Any, Final
 
-from aletheia.documents import Document, Documents
+from aletheia.documents import Document, Documents, Insert, Write
 from aletheia.llm.messages import Completion
 from aletheia.llm.prices import Tokens
 from aletheia.llm.structured import MAX_ANSWER_CHARS
@@ -27,6 +27,11 @@ class SavedAnswers:
         self, documents: Documents, key: str, *, clock: Callable[[], float] = SYSTEM_CLOCK.unix_s
     ) -> None:
         self._documents, self._key, self._clock = documents, key, clock
+        self._read_ahead: dict[str, bytes | None] = {}
+
+    async def read_ahead(self, *steps: str) -> None:
+        """Read several steps at once; `find` and `find_values` know them then, once for each."""
+        self._read_ahead |= await self._read(steps)
 
     async def find(self, step: str) -> Completion | None:
         """Return the saved answer of a step; `None` if there is none."""
@@ -43,20 +48,38 @@ class SavedAnswers:
 
     async def find_values(self, step: str) -> Any:
         """Return the values saved for a step; `None` if there are none."""
-        id_ = f"{self._key}:{step}"
-        found = await self._documents.get(ANSWERS, [id_], with_payload=True)
-        if id_ not in found:
-            return None
-        return json.loads(zlib.decompress(found[id_]["payload"]))
+        found = self._read_ahead if step in self._read_ahead else await self._read([step])
+        payload = found.pop(step)
+        return None if payload is None else json.loads(zlib.decompress(payload))
 
     async def save_values(self, step: str, values: Any) -> Any:
         """Save JSON values for a step, unless some are saved; return the saved ones."""
+        return values if await self.add_values(step, values) else await self.find_values(step)
+
+    async def add_values(self, step: str, values: Any, *beside: Write) -> bool:
+        """Save JSON values for a step, and what goes with them, unless some are saved.
+
+        Returns:
+            Whether they were saved; `beside` is not written otherwise.
+        """
         # Escaped, since a model's text may hold what no store takes, such as half a surrogate.
         payload = zlib.compress(json.dumps(values, ensure_ascii=True).encode("ascii"), 1)
-        id_ = f"{self._key}:{step}"
-        document: Document = {"_id": id_, "at": self._clock(), "payload": payload}
-        is_first = id_ in await self._documents.insert(ANSWERS, [document])
-        return values if is_first else await self.find_values(step)
+        document: Document = {"_id": self._name(step), "at": self._clock(), "payload": payload}
+        self._read_ahead.pop(step, None)
+        insert = Insert(ANSWERS, [document], is_condition=True)
+        (inserted, *_) = await self._documents.write([insert, *beside])
+        return bool(inserted)
+
+    async def _read(self, steps: Sequence[str]) -> dict[str, bytes | None]:
+        """Read the payloads of steps; `None` where there is nothing."""
+        names = {step: self._name(step) for step in steps}
+        found = await self._documents.get(ANSWERS, [*names.values()], with_payload=True)
+        return {
+            step: found[name]["payload"] if name in found else None for step, name in names.items()
+        }
+
+    def _name(self, step: str) -> str:
+        return f"{self._key}:{step}"
 
 
 async def purge_answers(

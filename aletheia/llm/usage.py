@@ -8,15 +8,19 @@ import bisect
 import itertools
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Final
 
-from aletheia.documents import Change, Document, Documents, Update
+from aletheia.documents import Change, Document, Documents, Insert, Take, Update, Upsert, Write
 from aletheia.errors import BudgetExceeded
+from aletheia.llm import attribution
 from aletheia.llm.prices import NANO, Kind, PriceTable, Tokens, usd_of
+from aletheia.llm.usage_days import DAYS_KEPT_S, USAGE_DAYS, add_to_day, purge_days
+from aletheia.metrics import COST, TOKENS
+from aletheia.series import NOTHING, Counts, merged
 from aletheia.settings import BudgetSettings
 from aletheia.store.clock import SYSTEM_CLOCK
 
@@ -38,16 +42,19 @@ class UsageState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call to a model."""
+    """A call to a model, and what it is made for, as far as the code around it says so."""
 
     key: str
     provider: str
     model: str
     kind: Kind
     run_id: str | None = None
-    task_id: str | None = None
+    computation: str | None = field(default_factory=attribution.current_computation)
+    tasks: int = field(default_factory=attribution.count_current_tasks)  # computed together
     is_batch: bool = False
     is_mock: bool = False
+    project_id: str | None = field(default_factory=attribution.current_project)
+    department: str | None = field(default_factory=attribution.current_department)  # its slug
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,13 +198,16 @@ class Spending:
     ) -> None:
         self._documents, self._prices, self._clock = documents, prices, clock
         self.counters = Budgets(documents, limits, clock)
+        self.note = documents.note
 
     async def prepare(self) -> None:
         """Create the indices."""
         await self._documents.ensure_index(USAGE, ["key"])
         await self._documents.ensure_index(USAGE, ["run_id", "at"])
+        await self._documents.ensure_index(USAGE, ["computation"])
         await self._documents.ensure_index(USAGE, ["state", "at"])
         await self._documents.ensure_index(USAGE, ["at"])
+        await self._documents.ensure_index(USAGE_DAYS, ["day"])
 
     async def reserve(self, call: Call, estimate: Tokens) -> Reservation:
         """Reserve what a call may use at most; the call may be sent once this returns.
@@ -209,7 +219,8 @@ class Spending:
         nanousd = self.cost(call, estimate)
         reservation = Reservation(uuid.uuid4().hex, call, estimate, nanousd, day_of(now))
         await self.counters.charge(reservation.counters, estimate.total, nanousd)
-        await self._insert(reservation, UsageState.RESERVED, now)
+        row = _row_of(reservation, UsageState.RESERVED, now)
+        await self._documents.insert(row.collection, row.documents)
         return reservation
 
     async def settle(self, reservation: Reservation, used: Tokens) -> None:
@@ -224,8 +235,8 @@ class Spending:
         """Record a call that costs nothing, of a local model or the mock, outside of budgets."""
         now = self._clock()
         done = Reservation(uuid.uuid4().hex, call, used, 0, day_of(now))
-        await self._insert(done, UsageState.SETTLED, now)
-        await self._count(call, used, 0)
+        row = _row_of(done, UsageState.SETTLED, now, count_use(call, used, 0))
+        await self._documents.write([row, *_totals_of(done, used, 0)])
 
     async def budgets(self, run_id: str | None = None) -> list[BudgetUsage]:
         """Return the budgets of today, and those of a run if one is named."""
@@ -284,6 +295,8 @@ class Spending:
         if older_than_s < _TWO_DAYS_S:
             raise ValueError(f"{older_than_s} s is less than two days")
         old = {"at": {"$lt": self._clock() - older_than_s}}
+        oldest_day = day_of(self._clock() - max(older_than_s, DAYS_KEPT_S))
+        await purge_days(self._documents, before=oldest_day)
         gone = await self._documents.delete(USAGE, old, limit=_MAX_PURGED)
         return gone + await self._documents.delete(BUDGETS, old, limit=_MAX_PURGED)
 
@@ -295,54 +308,67 @@ class Spending:
             call.provider, call.model, call.kind, tokens, is_batch=call.is_batch
         )
 
-    async def _insert(self, reservation: Reservation, state: UsageState, at: float) -> None:
-        figures = _figures_of(reservation.tokens, reservation.nanousd)
-        document: Document = {
-            "_id": reservation.id,
-            **asdict(reservation.call),
-            "state": state,
-            **figures,
-            "estimate": figures,
-            "day": reservation.day,
-            "at": at,
-            "settled_at": at if state is UsageState.SETTLED else None,
-        }
-        await self._documents.insert(USAGE, [document])
-
     async def _close(
         self, reservation: Reservation, state: UsageState, used: Tokens, nanousd: int
     ) -> None:
         found = await self._documents.get(USAGE, [reservation.id])
         if found.get(reservation.id, {}).get("state") != UsageState.RESERVED:
             return
-        counters, tokens = reservation.counters, used.total - reservation.tokens.total
-        money = nanousd - reservation.nanousd
+        tokens, money = used.total - reservation.tokens.total, nanousd - reservation.nanousd
         # The counters must never hold less than what was spent, whatever ends in between: what
         # raises them comes before the record says it is done, what lowers them after.
         if tokens > 0 or money > 0:
-            await self.counters.add(counters, max(tokens, 0), max(money, 0))
+            await self.counters.add(reservation.counters, max(tokens, 0), max(money, 0))
         values = {"state": state, "settled_at": self._clock(), **_figures_of(used, nanousd)}
-        where = {"state": UsageState.RESERVED}
-        (is_ours,) = await self._documents.update(
-            USAGE, [Update(reservation.id, Change(set=values), where)]
-        )
-        if not is_ours:
-            return
-        if tokens < 0 or money < 0:
-            await self.counters.add(counters, min(tokens, 0), min(money, 0))
-        if state is UsageState.SETTLED:
-            await self._count(reservation.call, used, nanousd)
+        where = {"_id": reservation.id, "state": UsageState.RESERVED}
+        counts = count_use(reservation.call, used, nanousd)
+        closing = Take(USAGE, where, Change(set=values), counts, is_condition=True)
+        totals = _totals_of(reservation, used, nanousd) if state is UsageState.SETTLED else []
+        (is_ours, *_) = await self._documents.write([closing, *totals])
+        if is_ours and (tokens < 0 or money < 0):
+            await self.counters.add(reservation.counters, min(tokens, 0), min(money, 0))
 
-    async def _count(self, call: Call, used: Tokens, nanousd: int) -> None:
-        labels = {
-            "provider": call.provider,
-            "model": call.model,
-            "kind": call.kind,
-            "is_mock": call.is_mock,
-        }
-        figures = {"calls": 1, **_figures_of(used, nanousd)}
-        id_ = "/".join([call.provider, call.model, call.kind, *(["mock"] if call.is_mock else [])])
-        await self._documents.upsert(TOTALS, [Update(id_, Change(set=labels, increase=figures))])
+
+def count_use(call: Call, used: Tokens, nanousd: int) -> Counts:
+    """Return what a settled call adds to counters; nothing for one that used nothing."""
+    parts = [
+        TOKENS.add(call.provider, call.model, kind, by=tokens)
+        for kind, tokens in (("input", used.input), ("output", used.output))
+        if tokens
+    ]
+    if nanousd:
+        parts.append(COST.add(call.provider, call.model, by=nanousd / NANO))
+    return merged(*parts)
+
+
+def _row_of(
+    reservation: Reservation, state: UsageState, at: float, counts: Counts = NOTHING
+) -> Insert:
+    """Return the write of what is known of a call; `counts` is what it adds to counters."""
+    figures = _figures_of(reservation.tokens, reservation.nanousd)
+    document: Document = {
+        "_id": reservation.id,
+        **asdict(reservation.call),
+        "state": state,
+        **figures,
+        "estimate": figures,
+        "day": reservation.day,
+        "at": at,
+        "settled_at": at if state is UsageState.SETTLED else None,
+    }
+    return Insert(USAGE, [document], {reservation.id: counts})
+
+
+def _totals_of(settled: Reservation, used: Tokens, nanousd: int) -> list[Write]:
+    """Return the writes that add a settled call to the totals, and to those of its day."""
+    call = settled.call
+    labels = {name: getattr(call, name) for name in ("provider", "model", "kind", "is_mock")}
+    figures = {"calls": 1, **_figures_of(used, nanousd)}
+    id_ = "/".join([call.provider, call.model, call.kind, *(["mock"] if call.is_mock else [])])
+    total = Update(id_, Change(set=labels, increase=figures))
+    spent_on = {"project_id": call.project_id, "department": call.department}
+    row = add_to_day(settled.day, {**labels, **spent_on}, figures)
+    return [Upsert(TOTALS, [total]), Upsert(USAGE_DAYS, [row])]
 
 
 def _figures_of(tokens: Tokens, nanousd: int) -> dict[str, int]:
@@ -351,9 +377,12 @@ def _figures_of(tokens: Tokens, nanousd: int) -> dict[str, int]:
 
 def read_reservation(document: Document) -> Reservation:
     """Return the reservation that a document holds."""
+    names = {part.name for part in fields(Call)}
+    # What an earlier version reserved names no project.
+    call: dict[str, Any] = {name: document[name] for name in names if name in document}
     return Reservation(
         document["_id"],
-        Call(**{part.name: document[part.name] for part in fields(Call)}),
+        Call(**call),
         Tokens(document["tokens_in"], document["tokens_out"]),
         document["nanousd"],
         document["day"],

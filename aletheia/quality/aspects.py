@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from aletheia.items.departments import Department
-from aletheia.quality.reading import UNSPACED, WORD, WORDS, Reading, stem_of
+from aletheia.quality.orders import drop_orders
+from aletheia.quality.reading import WORD, WORDS, Reading, stem_of
+from aletheia.quality.sentences import UNSPACED
 
 WHOLE: Final = "the department as a whole"
 """Name of the aspect that every item of the department belongs to."""
@@ -40,7 +42,8 @@ def find_aspects(department: Department) -> tuple[Aspect, ...]:
     """Return at most `MAX_ASPECTS`, in the order of the description, and `WHOLE` behind them."""
     names: dict[frozenset[str], str] = {}
     counts: Counter[frozenset[str]] = Counter()
-    for run in _runs_of(department.description[:_MAX_DESCRIPTION_CHARS]):
+    said = drop_orders(department.description)
+    for run in _runs_of(said[:_MAX_DESCRIPTION_CHARS]):
         stems = frozenset(map(stem_of, run))
         known = next((known for known in names if known <= stems or stems <= known), None)
         if known is None:

@@ -21,7 +21,9 @@ from aletheia.llm.json_text import UnreadableAnswer
 from aletheia.llm.messages import ChatModel, Completion, Fault
 from aletheia.llm.structured import MAX_ERROR_CHARS, explain, find_json
 from aletheia.quality.aspects import WHOLE
-from aletheia.quality.judge import JudgeState, refine_quality
+from aletheia.quality.embedding import QualityCounter
+from aletheia.quality.gate import JudgeState
+from aletheia.quality.judge import refine_quality
 from aletheia.quality.prompts.evaluate_department import (
     FORM,
     MAX_REMARKS,
@@ -30,7 +32,9 @@ from aletheia.quality.prompts.evaluate_department import (
     Severity,
     build_prompt,
 )
-from aletheia.quality.scores import PARTS, Part, Quality, QualityItem, score_quality
+from aletheia.quality.prompts.judge_quality import VOTES
+from aletheia.quality.rating import QualityItem
+from aletheia.quality.scores import PARTS, Part, Quality
 
 REMARKS_STEP: Final = "findings"
 """Under which the answer with findings and suggestions is saved."""
@@ -77,6 +81,8 @@ class EvaluationReport(BaseModel, frozen=True):
     counted: Mapping[Part, float]  # what the estimators alone make of the parts, 0 to 100
     judges: int  # how many of the judges that were asked gave a score
     judges_asked: int
+    spread: float | None = None  # standard deviation of the score, points; older ones have none
+    bound: float | None = None  # lower bound of the score
     findings: tuple[Finding, ...]  # what is wrong, the most severe first
     suggestions: tuple[Suggestion, ...]
     faults: tuple[Fault, ...]  # why something of the answers is not in it
@@ -95,6 +101,8 @@ class EvaluationReport(BaseModel, frozen=True):
             "counted": {part: parts[part]["score"] for part in PARTS},
             "judges": len(judge["votes"]),
             "judges_asked": judge["asked"],
+            "spread": document.get("gate", {}).get("spread"),
+            "bound": document.get("gate", {}).get("bound"),
             # Those of the judges stand with the score, those of the remarks on their own.
             "faults": [*judge["faults"], *document["faults"]],
             "was_stored": was_stored,
@@ -118,18 +126,22 @@ async def evaluate_items(
     department: Department,
     items: Sequence[QualityItem],
     *,
+    counter: QualityCounter,
     project_id: str,
     plan: AskPlan,
     version: str,
 ) -> Document:
-    """Evaluate all items of a department, oldest first; a model's failure leaves what was counted.
+    """Evaluate all items of a department, oldest first; a judge's failure leaves what was counted.
 
     Returns it as JSON, under the `_id` of its version.
 
     Answers are saved under `judge-1` to `judge-3` and `findings`. `version` is the one that was
     asked for; items may have been deleted since.
+
+    Raises:
+        AletheiaError: nothing can be embedded now.
     """
-    counted = score_quality(department, items)
+    counted = await counter.count(department, items)
     quality = await refine_quality(
         chat,
         answers,
@@ -140,6 +152,7 @@ async def evaluate_items(
         stalled_iterations=0,
         state=JudgeState(),
         plan=plan,
+        max_answers=VOTES,
     )
     remarks = Remarks({item.id for item in items})
     remarks.count(counted)
@@ -186,8 +199,14 @@ class Remarks:
         self._add_items("coherence", "high", "items without substance", coherence["fillers"])
         self._add_items("coherence", "medium", "items repeat earlier ones", coherence["repeats"])
         self._add_items("coherence", "medium", "items are beside the point", coherence["stray"])
+        denied = coherence["contradictions"]
+        self._add_items("coherence", "high", "items contradict another one", denied)
+        denied = coherence["self_denying"]
+        self._add_items("coherence", "medium", "items deny what they say themselves", denied)
+        orders = coherence["orders"]
+        self._add_items("coherence", "high", "items address whoever judges them", orders)
         weak = counted.parts["actionability"].evidence["weak"]
-        self._add_items("actionability", "low", "items do not say who acts, and when", weak)
+        self._add_items("actionability", "low", "items do not say who acts, when and how", weak)
 
     def read(self, outcome: Completion | AletheiaError) -> None:
         """Add what a model answered, as far as it holds."""
@@ -215,12 +234,14 @@ class Remarks:
 
     def _add_gap(self, aspect: Mapping[str, Any]) -> None:
         name, items, enough = aspect["aspect"], aspect["items"], aspect["enough"]
-        text = f"{name!r} has {items} of the {enough} items it takes."
+        text = f"{name!r} has {items} of the {enough} whole items it takes."
+        if items >= enough:
+            text = f"{name!r} has {items} items, which say too little."
         severity: Severity = "medium" if items else "high"
         ids = aspect["item_ids"]
         self.findings.append(Finding("counted", "coverage", text, ids, name, severity=severity))
         subject = "the department" if name == WHOLE else repr(name)
-        wish = f"Write {enough - items} more items about {subject}."
+        wish = f"Write {max(1, enough - items)} more items about {subject}, with specifics."
         self.suggestions.append(Suggestion("counted", "coverage", wish, ids, name))
 
     def _add_items(

@@ -2,26 +2,39 @@
 
 Four parts, each 0 to 100 and with its evidence:
 
-    coverage 40 %       how many of the department's aspects have enough distinct items
-    depth 30 %          how far the best items of each aspect go into detail
+    coverage 40 %       how many of the department's aspects have something said about them
+    depth 30 %          how many distinct specifics the best items have
     coherence 20 %      how many items belong: to the department, to each other, said once
-    actionability 10 %  how many of the items say who does what, when, and by which figure it shows
+    actionability 10 %  how many of the items say who does what, when and how, in one sentence
 
-An item without substance (filler), or one that repeats an earlier one, adds to no part and lowers
-the shares it is counted in. A further item never lowers coverage or depth, as long as all are
-scored (`MAX_ITEMS`). Without a description the score measures amount and care, not fit.
+An item without substance (filler), one that repeats an earlier one or one that denies itself adds
+to no part and lowers the shares it is counted in; one that addresses whoever judges it is left out.
+A further good item hardly lowers coverage or depth: what items share is measured over all of them.
+
+The scale is that of the rubric in `docs/accuracy.md`: what is counted of each part is mapped to it
+by straight lines between knots that `bench.quality_fit` fits to the graded sets.
 """
 
+import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from functools import cache
+from importlib import resources
 from typing import Any, Final, Literal, TypeAlias
 
+import numpy as np
+
 from aletheia.items.departments import Department
-from aletheia.quality.aspects import WHOLE, Aspect, AspectFinder, find_aspects
-from aletheia.quality.reading import Reading, read_text
+from aletheia.quality.aspects import WHOLE, Aspect, find_aspects
+from aletheia.quality.belonging import Features, Weights
+from aletheia.quality.grammar import find_language
+from aletheia.quality.meaning import Meaning, TextVectors, list_texts, measure_meaning
+from aletheia.quality.orders import addresses_judge, drop_orders
+from aletheia.quality.rating import QualityItem, RatedItem, measure_items, rate_items
+from aletheia.quality.reading import SPECIFICS, find_specific
+from aletheia.text.language import guess_language
 
 Part: TypeAlias = Literal["coverage", "depth", "coherence", "actionability"]
 
@@ -35,51 +48,37 @@ WEIGHTS: Final[Mapping[Part, float]] = {
 
 PARTS: Final[tuple[Part, ...]] = tuple(WEIGHTS)
 
-ENOUGH_ITEMS: Final = 12
-"""Distinct items that cover a department as a whole: the smallest batch (SPEC §4) twice, and 2."""
+ENOUGH_ITEMS: Final = 8
+"""Whole items that cover a department: the least that people who know a matter hand over."""
 
-MIN_PER_ASPECT: Final = 2
-"""Items that cover an aspect, at least; with few aspects more, so that all need `ENOUGH_ITEMS`."""
+MIN_PER_ASPECT: Final = 1
+"""Whole items that cover an aspect; with few aspects more, so that all need `ENOUGH_ITEMS`."""
 
-MIN_WORDS: Final = 4
-"""Different specific words, below which a text has no substance: in the hand-made sets of the tests
-empty phrases have up to 3, thin sentences 4 to 8, what a colleague would sign 11 or more."""
+LEFT_OUT: Final = 0.2
+"""Share of the aspects, the least covered ones, that coverage leaves out: descriptions name things
+in passing, and not every run of words is something to write about."""
 
-FULL_WORDS: Final = 10
-"""As many make an item count as a whole one; with fewer it counts as a part of one."""
-
-DEEP_WORDS: Final = 20
-"""As many are three full sentences, the middle of what generation asks for; the richest of the
-hand-made items have 21."""
-
-FEW_ITEMS: Final = 4
-"""With fewer items of substance, coherence and actionability are lowered in proportion."""
-
-REPEATS_AT: Final = 0.5
-"""Share of an item's word triples that one earlier item has, from which it repeats that one."""
+WHOLE_SHARE: Final = 0.4
+"""Share of coverage that is amount, whatever the aspects."""
 
 MAX_ITEMS: Final = 1000
 """The newest ones are scored; twice what a run of 50 batches of 10 items makes (SPEC §4)."""
 
+WORDS_ALONE: Final = "Words alone were compared, not their meaning."
+"""Warning of a score without vectors."""
+
 MAX_IDS: Final = 20
 """Ids that evidence lists of one kind; the number beside them is exact."""
 
-_MIN_SIGNS: Final = 3
-"""Of the four signs, without which an item is not actionable."""
+COVERED_FROM: Final = 0.5
+"""How far an item is about an aspect, 0 to 1, to be listed with it."""
 
-_LINKED_SHARE: Final = 0.3
-_STRAY_SUMMARY: Final = 0.5
-_STRAY_FIT: Final = 0.6
-_STRAY_AT: Final = 0.5
+MIN_BELONGING: Final = 0.25
+"""What the belonging of an item counts that says next to nothing; a whole item counts 1."""
 
-
-@dataclass(frozen=True, slots=True)
-class QualityItem:
-    """A saved item as far as quality is concerned; documents of others may have no summary."""
-
-    id: str
-    content: str
-    summary: str = ""
+_STRAY_AT: Final = 0.4
+_SIGNS: Final = 3
+_LANGUAGE_CHARS: Final = 4000
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,35 +120,79 @@ class Quality:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What is counted of one part before it is put on the scale, and its evidence."""
+
+    raw: float  # 0 to 1
+    evidence: Mapping[str, Any]
+
+
+Knots: TypeAlias = Mapping[Part, Sequence[tuple[float, float]]]
+"""Of each part, rising pairs of what is counted, 0 to 1, and the score that it has, 0 to 100."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """What `bench.quality_fit` fits: for `meaning`, and for `words` where there are no vectors."""
+
+    knots: Mapping[str, Knots]
+    belonging: Mapping[str, Weights]
+
+
 def weigh_parts(scores: Mapping[Part, float]) -> float:
     """Return the whole of four parts, 0 to 100."""
     return round(sum(WEIGHTS[part] * scores[part] for part in PARTS), 2)
 
 
-@dataclass(slots=True)
-class _Rated:
-    """An item on its way through the estimators."""
-
-    id: str
-    reading: Reading
-    aspects: list[int]
-    is_filler: bool
-    repeats: str | None
-    summary: frozenset[str]
-    weight: float = 0.0
-    depth: float = 0.0
-    fit: float = 0.0
-
-    @property
-    def is_good(self) -> bool:
-        return not self.is_filler and self.repeats is None
+def texts_to_embed(department: Department, items: Sequence[QualityItem]) -> list[str]:
+    """List the texts whose vectors `score_quality` compares, each once."""
+    scored, language = _choose(department, items)
+    names = [aspect.name for aspect in find_aspects(department)[:-1]]
+    return list_texts(department, names, [item.content for item in scored], language)
 
 
-def score_quality(department: Department, items: Sequence[QualityItem]) -> Quality:
-    """Score a department's saved items, oldest first."""
-    aspects = find_aspects(department)
-    rated = _rate(items[-MAX_ITEMS:], aspects)
-    members = _members(rated, len(aspects))
+def score_quality(
+    department: Department, items: Sequence[QualityItem], vectors: TextVectors | None = None
+) -> Quality:
+    """Score a department's saved items, oldest first.
+
+    `vectors`: those of `texts_to_embed`, of one model. Without them words alone are compared, which
+    finds neither an aspect in other words nor a copy in other words; a warning says so.
+    """
+    counted, warnings = count_parts(department, items, vectors)
+    by_words = vectors is None or WORDS_ALONE in warnings
+    knots = shipped_scale().knots["words" if by_words else "meaning"]
+    parts: dict[Part, PartScore] = {}
+    for part, found in counted.items():
+        raws, scores = zip(*knots[part], strict=True)
+        score = round(float(np.interp(found.raw, raws, scores)), 2)
+        parts[part] = PartScore(score, found.evidence)
+    return Quality(parts, len(items), warnings)
+
+
+def count_parts(
+    department: Department,
+    items: Sequence[QualityItem],
+    vectors: TextVectors | None = None,
+    scale: Scale | None = None,
+) -> tuple[dict[Part, Counted], tuple[str, ...]]:
+    """Count what the parts rest on, and return it with warnings; see `score_quality`.
+
+    `scale`: the shipped one if there is none; its knots are not used.
+    """
+    found = _read_material(department, items, vectors)
+    kind = "words" if found.meaning is None else "meaning"
+    weights = (scale or shipped_scale()).belonging[kind]
+    aspects, meaning, scored = found.aspects, found.meaning, found.items
+    rated = rate_items(
+        scored,
+        aspects,
+        found.described,
+        meaning=meaning,
+        language=found.language,
+        weights=weights,
+    )
     warnings: list[str] = []
     if len(aspects) == 1:
         warnings.append(
@@ -157,170 +200,170 @@ def score_quality(department: Department, items: Sequence[QualityItem]) -> Quali
         )
     if len(items) > MAX_ITEMS:
         warnings.append(f"Of {len(items)} items the newest {MAX_ITEMS} are scored.")
-    parts: dict[Part, PartScore] = {
-        "coverage": _score_coverage(aspects, members),
-        "depth": _score_depth(aspects, members),
-        "coherence": _score_coherence(rated, has_aspects=len(aspects) > 1),
-        "actionability": _score_actionability(rated),
+    if meaning is None and scored:
+        warnings.append(WORDS_ALONE)
+    about = department.description
+    orders = [item.id for item in items[-MAX_ITEMS:] if addresses_judge(item.content, about)]
+    parts: dict[Part, Counted] = {
+        "coverage": _count_coverage(aspects, rated),
+        "depth": _count_depth(rated),
+        "coherence": _count_coherence(rated, orders),
+        "actionability": _count_actionability(rated),
     }
-    return Quality(parts, len(items), tuple(warnings))
+    return parts, tuple(warnings)
 
 
-def _rate(items: Sequence[QualityItem], aspects: Sequence[Aspect]) -> list[_Rated]:
-    finder = AspectFinder(aspects)
-    owners: dict[int, int] = {}
-    rated: list[_Rated] = []
-    for place, item in enumerate(items):
-        reading = read_text(item.content)
-        substance = len(reading.specific - finder.stems)
-        rating = _Rated(
-            id=item.id,
-            reading=reading,
-            aspects=finder.find(reading),
-            is_filler=substance < MIN_WORDS or not reading.is_prose,
-            repeats=_find_repeated(reading, owners, rated),
-            summary=read_text(item.summary).specific if item.summary else frozenset(),
-        )
-        if rating.is_good:
-            rating.weight = min(1.0, substance / FULL_WORDS)
-            rating.depth = _measure_depth(reading, substance)
-            for triple in reading.triples:
-                owners.setdefault(triple, place)
-        rated.append(rating)
-    return rated
-
-
-def _find_repeated(
-    reading: Reading, owners: Mapping[int, int], rated: Sequence[_Rated]
-) -> str | None:
-    """Return the id of the earlier item that has at least half of a text's word triples."""
-    if not reading.triples:
-        return None
-    enough = REPEATS_AT * len(reading.triples)
-    found = [owners[triple] for triple in reading.triples if triple in owners]
-    if len(found) < enough:
-        return None
-    counts = Counter(found)
-    best = min(counts, key=lambda place: (-counts[place], place))
-    return rated[best].id if counts[best] >= enough else None
-
-
-def _measure_depth(reading: Reading, substance: int) -> float:
-    """Return how far a text goes into detail, 0 to 1: extent, figures, reasons, sentences."""
-    return (
-        0.4 * min(1.0, substance / DEEP_WORDS)
-        + 0.25 * min(1.0, reading.figures / 2)
-        + 0.2 * min(1.0, reading.reasons / 2)
-        + 0.15 * min(1.0, reading.sentences / 3)
+def measure_set(
+    department: Department, items: Sequence[QualityItem], vectors: TextVectors | None
+) -> Features:
+    """Measure what shows of items that they belong to a department, see `measure_items`."""
+    found = _read_material(department, items, vectors)
+    return measure_items(
+        found.items,
+        found.aspects,
+        found.described,
+        meaning=found.meaning,
+        language=found.language,
     )
 
 
-def _members(rated: Sequence[_Rated], aspects: int) -> list[list[_Rated]]:
-    """Return the good items of each aspect, those of the whole last."""
-    members: list[list[_Rated]] = [[] for _ in range(aspects)]
-    for item in rated:
-        if item.is_good:
-            for place in item.aspects:
-                members[place].append(item)
-            if item.aspects or aspects == 1:
-                members[-1].append(item)
-    return members
+@dataclass(frozen=True, slots=True)
+class _Material:
+    """A department and its items, as they are compared."""
+
+    items: Sequence[QualityItem]  # without those that address the judge
+    language: str | None
+    aspects: Sequence[Aspect]
+    described: frozenset[str]  # stems of the description
+    meaning: Meaning | None
 
 
-def _enough(aspect: Aspect, aspects: int) -> int:
-    """Return how many items cover an aspect, one of so many with the whole."""
-    if aspect.name == WHOLE:
-        return ENOUGH_ITEMS
-    return max(MIN_PER_ASPECT, math.ceil(ENOUGH_ITEMS / (aspects - 1)))
+def _read_material(
+    department: Department, items: Sequence[QualityItem], vectors: TextVectors | None
+) -> _Material:
+    scored, language = _choose(department, items)
+    aspects = find_aspects(department)
+    meaning = None
+    if vectors is not None:
+        names = [aspect.name for aspect in aspects[:-1]]
+        contents = [item.content for item in scored]
+        meaning = measure_meaning(department, names, contents, language, vectors)
+    said = drop_orders(department.description)
+    named = f"{drop_orders(department.name)}. {said}" if said.strip() else said
+    described = find_specific(named)
+    return _Material(scored, language, aspects, described, meaning)
 
 
-def _score_coverage(aspects: Sequence[Aspect], members: Sequence[Sequence[_Rated]]) -> PartScore:
+@cache
+def shipped_scale() -> Scale:
+    """Return the scale that comes with Aletheia."""
+    source = resources.files("aletheia.quality").joinpath("scale.json")
+    read: Mapping[str, Any] = json.loads(source.read_text("utf-8"))
+    knots: Mapping[str, Mapping[Part, list[list[float]]]] = read["knots"]
+    return Scale(
+        {
+            kind: {part: [(raw, score) for raw, score in found[part]] for part in PARTS}
+            for kind, found in knots.items()
+        },
+        read["belonging"],
+    )
+
+
+def _choose(
+    department: Department, items: Sequence[QualityItem]
+) -> tuple[list[QualityItem], str | None]:
+    """Return the items that are scored, and the language that they are in."""
+    about = department.description
+    scored = [item for item in items[-MAX_ITEMS:] if not addresses_judge(item.content, about)]
+    text = " ".join([*(item.content for item in scored), department.description])
+    text = text[:_LANGUAGE_CHARS]
+    return scored, find_language(text) or guess_language(text)
+
+
+def _enough(aspects: int) -> int:
+    """Return how many whole items cover an aspect, one of so many with the whole."""
+    return max(MIN_PER_ASPECT, math.ceil(ENOUGH_ITEMS / max(1, aspects - 1)))
+
+
+def _count_coverage(aspects: Sequence[Aspect], rated: Sequence[RatedItem]) -> Counted:
     shares: list[float] = []
     found: list[dict[str, Any]] = []
-    for aspect, items in zip(aspects, members, strict=True):
-        enough = _enough(aspect, len(aspects))
-        shares.append(min(1.0, sum(item.weight for item in items) / enough))
+    good = [item for item in rated if item.is_good]
+    for place, aspect in enumerate(aspects):
+        is_whole = aspect.name == WHOLE
+        enough = ENOUGH_ITEMS if is_whole else _enough(len(aspects))
+        degrees = [(item, 1.0 if is_whole else item.aspects.get(place, 0.0)) for item in good]
+        said = sum(item.weight * degree for item, degree in degrees)
+        shares.append(min(1.0, said / enough))
+        about = [item.id for item, degree in degrees if degree >= COVERED_FROM and item.fit > 0]
         found.append(
             {
                 "aspect": aspect.name,
                 "covered": round(shares[-1], 4),
-                "items": len(items),
+                "items": len(about),
                 "enough": enough,
-                "item_ids": [item.id for item in items[:MAX_IDS]],
+                "item_ids": about[:MAX_IDS],
             }
         )
-    return PartScore(_percent(fmean(shares)), {"aspects": found})
+    own = sorted(shares[:-1])[math.floor(LEFT_OUT * (len(shares) - 1)) :]
+    raw = shares[-1]
+    if own:
+        raw = WHOLE_SHARE * shares[-1] + (1 - WHOLE_SHARE) * sum(own) / len(own)
+    return Counted(raw, {"aspects": found})
 
 
-def _score_depth(aspects: Sequence[Aspect], members: Sequence[Sequence[_Rated]]) -> PartScore:
-    depths: list[float] = []
-    found: list[dict[str, Any]] = []
-    for aspect, items in zip(aspects, members, strict=True):
-        enough = _enough(aspect, len(aspects))
-        best = sorted(items, key=lambda item: -item.depth)[:enough]
-        depths.append(sum(item.depth for item in best) / enough)
-        found.append(
-            {
-                "aspect": aspect.name,
-                "depth": round(depths[-1], 4),
-                "of_best": enough,
-                "item_ids": [item.id for item in best[:MAX_IDS]],
-            }
-        )
-    return PartScore(_percent(fmean(depths)), {"aspects": found})
-
-
-def _score_coherence(rated: Sequence[_Rated], *, has_aspects: bool) -> PartScore:
-    good = [item for item in rated if item.is_good]
-    frequency = Counter(stem for item in good for stem in item.reading.specific)
-    for item in good:
-        linked = sum(frequency[stem] > 1 for stem in item.reading.specific)
-        link = min(1.0, linked / (_LINKED_SHARE * len(item.reading.specific)))
-        item.fit = (1.0 if item.aspects else _STRAY_FIT * link) if has_aspects else link
-        if item.summary and item.summary.isdisjoint(item.reading.specific):
-            item.fit *= _STRAY_SUMMARY
-    repeated = {
-        item.id: item.repeats for item in rated if item.repeats is not None and not item.is_filler
+def _count_depth(rated: Sequence[RatedItem]) -> Counted:
+    deep = sorted(rated, key=lambda item: -item.detail * item.worth)[:ENOUGH_ITEMS]
+    kinds = Counter(kind for item in rated for kind, _ in item.specifics)
+    evidence = {
+        "specifics": {kind: kinds[kind] for kind in SPECIFICS},
+        "of_best": ENOUGH_ITEMS,
+        "item_ids": [item.id for item in deep if item.detail],
     }
+    return Counted(sum(item.detail * item.worth for item in deep) / ENOUGH_ITEMS, evidence)
+
+
+def _count_coherence(rated: Sequence[RatedItem], orders: Sequence[str]) -> Counted:
+    good = [item for item in rated if item.is_good]
+    repeated = {item.id: item.repeats for item in rated if item.repeats is not None}
+    contradictory = {item.id: item.contradicts for item in rated if item.contradicts is not None}
     evidence = {
         "items": len(rated),
-        "fit": round(sum(item.fit for item in good), 2),
+        "fit": round(sum(item.worth for item in good), 2),
         "fillers": _list_ids([item.id for item in rated if item.is_filler]),
         "repeats": _list_ids(list(repeated)),
         "repeated": dict(list(repeated.items())[:MAX_IDS]),
         "stray": _list_ids([item.id for item in good if item.fit < _STRAY_AT]),
+        "contradictions": _list_ids(list(contradictory)),
+        "contradicted": dict(list(contradictory.items())[:MAX_IDS]),
+        "self_denying": _list_ids([item.id for item in rated if item.denies_itself]),
+        "verbless": _list_ids([item.id for item in rated if item.reading.verbless]),
+        "orders": _list_ids(orders),
     }
-    return PartScore(_share_of([item.fit for item in good], rated), evidence)
+    values = [item.worth * (MIN_BELONGING + (1 - MIN_BELONGING) * item.said) for item in good]
+    certain = 1.0 - len(contradictory) / max(1, len(rated))
+    return Counted(_share_of(values, rated) * certain, evidence)
 
 
-def _score_actionability(rated: Sequence[_Rated]) -> PartScore:
+def _count_actionability(rated: Sequence[RatedItem]) -> Counted:
     good = [item for item in rated if item.is_good]
     signs = Counter(sign for item in good for sign in item.reading.signs)
-    weak = [
-        item.id
-        for item in good
-        if "who" not in item.reading.signs or len(item.reading.signs) < _MIN_SIGNS
-    ]
     evidence = {
         "items": len(rated),
-        "say": {sign: signs[sign] for sign in ("who", "what", "when", "figure")},
-        "weak": _list_ids(weak),
+        "say": {sign: signs[sign] for sign in ("who", "what", "when", "how")},
+        "weak": _list_ids([item.id for item in good if len(item.reading.signs) < _SIGNS]),
     }
     # An item that does not fit is no help, however clear it is.
-    values = [item.fit * len(item.reading.signs) / 4 for item in good]
-    return PartScore(_share_of(values, rated), evidence)
+    values = [item.worth * min(1.0, len(item.reading.signs) / _SIGNS) for item in good]
+    return Counted(_share_of(values, rated), evidence)
 
 
-def _share_of(values: Sequence[float], rated: Sequence[_Rated]) -> float:
+def _share_of(values: Sequence[float], rated: Sequence[RatedItem]) -> float:
     """Return the average over all items; those without a value count 0, and few items less."""
     if not rated:
         return 0.0
-    return _percent(sum(values) / len(rated) * min(1.0, len(values) / FEW_ITEMS))
+    return sum(values) / len(rated) * min(1.0, len(values) / ENOUGH_ITEMS)
 
 
 def _list_ids(ids: Sequence[str]) -> dict[str, Any]:
     return {"count": len(ids), "item_ids": list(ids[:MAX_IDS])}
-
-
-def _percent(share: float) -> float:
-    return round(100 * min(1.0, max(0.0, share)), 2)

@@ -1,1 +1,1 @@
-"""Reasoning about the whole system (SPEC §5): so far, its findings."""
+"""Reasoning about the whole system: snapshot, findings, claims, plans (SPEC §5)."""

@@ -28,6 +28,7 @@ from aletheia.errors import (
     Refused,
     Unavailable,
 )
+from aletheia.metrics import BREAKER_OPENINGS
 from aletheia.store.clock import SYSTEM_CLOCK, Clock, microseconds, moment
 from aletheia.store.lease import Lease, Leases, LeaseTerms
 
@@ -70,6 +71,7 @@ class BreakerState:
     failures: int
     until: datetime | None  # when an open one lets a call try, or a probe's lease ends
     reason: str  # what the last failure said, empty after a success
+    generation: int = 0  # how often it has closed
 
 
 def is_breaker_failure(error: BaseException) -> bool:
@@ -177,6 +179,7 @@ class CircuitBreaker:
         failure = {"failed_at": self._clock.now(), "reason": reason[:MAX_REASON_CHARS]}
         if permit.probe is not None:
             if await permit.probe.release(failure):
+                self._documents.note(BREAKER_OPENINGS.add(permit.dependency))
                 log.warning("the breaker of %s stays open: %s", permit.dependency, reason)
             return
         where = {
@@ -190,6 +193,7 @@ class CircuitBreaker:
             await self._documents.insert(BREAKERS, [self._new_document(permit.dependency)])
             after = await self._documents.take(BREAKERS, where, change)
         if after is not None and after["failures"] >= self._threshold:
+            self._documents.note(BREAKER_OPENINGS.add(permit.dependency))
             log.error("the breaker of %s is open: %s", permit.dependency, reason)
 
     async def abandon(self, permit: Permit) -> None:
@@ -216,7 +220,8 @@ class CircuitBreaker:
                 state, until = State.OPEN, moment(failed_at + self._cooldown)
             elif not self._probes.is_free(document):
                 until = moment(self._terms.end_of(document))
-        return BreakerState(document["_id"], state, failures, until, document["reason"])
+        generation = int(document["generation"])
+        return BreakerState(document["_id"], state, failures, until, document["reason"], generation)
 
     def _refuse(self, found: BreakerState) -> None:
         """Raise `BreakerOpen` for a breaker that admits no call now."""

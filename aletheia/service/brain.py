@@ -1,9 +1,8 @@
 """The Brain API: the four endpoints of SPEC §4, over any graph that is at hand."""
 
-import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import replace
 from typing import Annotated, Final, TypeAlias
 from urllib.parse import unquote
@@ -23,8 +22,9 @@ from aletheia.brain.ports import (
     OtherModel,
     Upserted,
 )
-from aletheia.errors import Unavailable
+from aletheia.errors import AletheiaError
 from aletheia.service.guarding import GuardedRoute
+from aletheia.service.parts import Part
 from aletheia.service.refusals import BODY_MEANINGS, MEANINGS, describe_refusals
 
 log = logging.getLogger(__name__)
@@ -49,36 +49,42 @@ _ModelNamed: TypeAlias = Annotated[
 
 
 class BrainSource:
-    """A Brain that is opened once, as soon as that works, and closed with the service."""
+    """A Brain that is opened once, as soon as that works, and closed with the service.
 
-    def __init__(self, brain: IndexedBrain) -> None:
-        self._brain = brain
-        self._attempt: asyncio.Task[None] | None = None
+    `build` makes it, not open yet; what that raises is raised to whoever asks for it.
+    """
+
+    def __init__(self, build: Callable[[], Awaitable[IndexedBrain]]) -> None:
+        self._build = build
+        self._brain: IndexedBrain | None = None
+        self._part = Part(self._open)
 
     async def opened(self) -> IndexedBrain:
-        """Return the Brain, open, or raise `Unavailable`."""
-        # All that wait share an attempt: one after the other they would wait for each one's end.
-        attempt = self._attempt
-        if attempt is None or (attempt.done() and (attempt.cancelled() or attempt.exception())):
-            attempt = self._attempt = asyncio.create_task(self._brain.open())
-        await asyncio.shield(attempt)
-        return self._brain
+        """Return the Brain, open, or raise `Unavailable`, or `Misconfigured`."""
+        return await self._part.get()
 
     async def ping(self) -> None:
         """Check that the Brain answers (`Unavailable`), with the model in use (`ModelChanged`)."""
         await (await self.opened()).check_model()
+
+    async def _open(self) -> IndexedBrain:
+        if self._brain is None:
+            self._brain = await self._build()
+        await self._brain.open()
+        return self._brain
 
     @contextlib.asynccontextmanager
     async def lifespan(self, _: FastAPI) -> AsyncGenerator[None]:
         """Open the Brain at the start, if that works by then, and close it at the end."""
         try:
             await self.opened()
-        except Unavailable as outage:
-            log.warning("opening the Brain is tried again with the first request: %s", outage)
+        except AletheiaError as error:
+            log.warning("opening the Brain is tried again with the first request: %s", error)
         try:
             yield
         finally:
-            await self._brain.close()
+            if self._brain is not None:
+                await self._brain.close()
 
 
 def make_brain_router(source: BrainSource, route_class: type[GuardedRoute]) -> APIRouter:

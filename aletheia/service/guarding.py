@@ -3,23 +3,80 @@
 import asyncio
 import contextlib
 import hmac
-from collections.abc import Callable, Coroutine, Mapping
+import logging
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from http import HTTPStatus
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Protocol
 
 import orjson
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
+from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
-from aletheia.errors import Misconfigured
+from aletheia.errors import AletheiaError, Misconfigured
+from aletheia.service.connections import ADMITTED
+from aletheia.service.parts import Part
+from aletheia.service.refusal_counts import RefusalCounts
 from aletheia.service.refusals import ServiceError
+
+log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES: Final = 16 * 2**20
 """Longest body that is read: a thousand items with 1,000 numbers each, and more."""
 
 BODY_TIMEOUT_S: Final = 30.0
 """How long a body may take to arrive."""
+
+DISCARD_TIMEOUT_S: Final = 5.0
+"""How long the rest of a body is read of a caller that was refused."""
+
+MAX_REQUESTS: Final = 64
+"""Requests of callers who were let in that are worked on at once; each may hold such a body."""
+
+MAX_WAITING: Final = 1024
+"""Further ones that wait for their turn."""
+
+MAX_WAIT_S: Final = 10.0
+"""How long one waits for its turn."""
+
+
+class Guard(Protocol):
+    """Decides who may call a router."""
+
+    async def admit(self, request: Request, /) -> None:
+        """Raise `ServiceError` unless the caller may; nothing but headers needs to be read."""
+        ...
+
+
+class Slots:
+    """How many requests are worked on at once.
+
+    Only callers who were let in take a slot, and only while they are answered: neither strangers
+    nor sockets do, so that `/health` answers whatever they do.
+    """
+
+    def __init__(self, slots: int = MAX_REQUESTS, waiting: int = MAX_WAITING) -> None:
+        self._slots, self._max_waiting = asyncio.Semaphore(slots), waiting
+        self._waiting = 0
+
+    @contextlib.asynccontextmanager
+    async def taken(self) -> AsyncGenerator[None]:
+        """Take a slot for the block, or raise 503 `too_busy`."""
+        if self._waiting >= self._max_waiting:
+            raise _too_busy()
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(MAX_WAIT_S):
+                await self._slots.acquire()
+        except TimeoutError:
+            raise _too_busy() from None
+        finally:
+            self._waiting -= 1
+        try:
+            yield
+        finally:
+            self._slots.release()
 
 
 class BearerKey:
@@ -38,6 +95,10 @@ class BearerKey:
         """Raise `Misconfigured` if there is no key."""
         if not self._key:
             raise Misconfigured(self._setting, "is not set, so that nobody may call what needs it")
+
+    async def admit(self, request: Request) -> None:
+        """Admit who sends the key; see `check`."""
+        self.check(request.headers)
 
     def check(self, headers: Mapping[str, str]) -> None:
         """Check the key, in a time that does not depend on how much of it is right.
@@ -60,21 +121,72 @@ class BearerKey:
             raise ServiceError(HTTPStatus.UNAUTHORIZED, "wrong_key", message, challenge)
 
 
+class LateKey:
+    """A `BearerKey` that is read when somebody calls; while it cannot be read, nobody is let in.
+
+    Where `is_open_without` and there is none, everybody is.
+    """
+
+    def __init__(
+        self,
+        key: Part[str],
+        setting: str,
+        refusals: RefusalCounts,
+        *,
+        is_open_without: bool = False,
+    ) -> None:
+        self._key, self._setting, self._refusals = key, setting, refusals
+        self._is_open_without = is_open_without
+
+    async def ping(self) -> None:
+        """Raise `Misconfigured` if there is no key, or what reading it ended with."""
+        await BearerKey(await self._key.get(), self._setting).ping()
+
+    async def admit(self, request: Request) -> None:
+        """Admit who sends the key; see `BearerKey.check`."""
+        try:
+            key = await self._key.get()
+        except AletheiaError as outage:
+            log.warning("%s cannot be read: %s", self._setting, outage)
+            key = ""
+        else:
+            if self._is_open_without and not key:
+                return
+        with self._refusals.counting(request):
+            BearerKey(key, self._setting).check(request.headers)
+
+
 class GuardedRoute(APIRoute):
     """A route that asks who calls before it reads anything, and reads within bounds."""
 
-    key: ClassVar[BearerKey]
+    guard: ClassVar[Guard]
+    slots: ClassVar[Slots | None] = None
+    roles: ClassVar[frozenset[str]] = frozenset()  # who may, for the document; the guard decides
+    max_body_bytes: ClassVar[int | None] = None  # `MAX_BODY_BYTES`
+    body_timeout_s: ClassVar[float | None] = None  # `BODY_TIMEOUT_S`
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        if self.roles:
+            extra: dict[str, Any] = options.get("openapi_extra") or {}
+            options["openapi_extra"] = {"x-roles": sorted(self.roles), **extra}
+        super().__init__(path, endpoint, **options)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Build what handles a request."""
         handle = super().get_route_handler()
 
         async def guard(request: Request) -> Response:
-            bounded = _BoundedRequest(request)
+            bounded = _BoundedRequest(
+                request,
+                self.max_body_bytes or MAX_BODY_BYTES,
+                min(self.body_timeout_s or BODY_TIMEOUT_S, BODY_TIMEOUT_S),
+            )
             try:
-                self.key.check(request.headers)
+                await self.guard.admit(bounded)
+                setattr(request.state, ADMITTED, True)
                 _check_form(request)
-                return await handle(bounded)
+                async with self._slot():
+                    return await handle(bounded)
             except ServiceError:
                 # A caller that is still sending would lose the answer with the connection.
                 await bounded.discard()
@@ -82,22 +194,40 @@ class GuardedRoute(APIRoute):
 
         return guard
 
+    def _slot(self) -> contextlib.AbstractAsyncContextManager[None]:
+        return contextlib.nullcontext() if self.slots is None else self.slots.taken()
 
-def guarded_by(key: BearerKey) -> type[GuardedRoute]:
+
+def guarded_by(
+    guard: Guard,
+    *,
+    slots: Slots | None = None,
+    roles: frozenset[str] = frozenset(),
+    max_body_bytes: int | None = None,
+    body_timeout_s: float | None = None,
+) -> type[GuardedRoute]:
     """Build the `route_class` of a router."""
-    return type("Guarded", (GuardedRoute,), {"key": key})
+    values = {
+        "guard": guard,
+        "slots": slots,
+        "roles": frozenset(map(str, roles)),
+        "max_body_bytes": max_body_bytes,
+        "body_timeout_s": body_timeout_s,
+    }
+    return type("Guarded", (GuardedRoute,), values)
 
 
 class _BoundedRequest(Request):
     """A request whose body is read within bounds, as strict JSON."""
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, max_bytes: int, timeout_s: float) -> None:
         async def receive_and_note_end() -> Message:
             message = await request.receive()
             self._is_complete = message["type"] != "http.request" or not message.get("more_body")
             return message
 
         super().__init__(request.scope, receive_and_note_end)
+        self._max_bytes, self._timeout_s = max_bytes, timeout_s
         self._is_complete = False
         self._read: bytes | None = None
 
@@ -106,19 +236,19 @@ class _BoundedRequest(Request):
         if self._read is not None:
             return self._read
         length = self.headers.get("content-length", "")
-        if length.isdecimal() and int(length[:20]) > MAX_BODY_BYTES:
+        if length.isdecimal() and int(length[:20]) > self._max_bytes:
             raise self._too_large()
         chunks: list[bytes] = []
         size = 0
         try:
-            async with asyncio.timeout(BODY_TIMEOUT_S):
+            async with asyncio.timeout(self._timeout_s):
                 async for chunk in self.stream():
                     size += len(chunk)
-                    if size > MAX_BODY_BYTES:
+                    if size > self._max_bytes:
                         raise self._too_large()
                     chunks.append(chunk)
-        except TimeoutError:
-            message = f"no complete body within {BODY_TIMEOUT_S:g} s"
+        except (TimeoutError, ClientDisconnect):
+            message = f"no complete body within {self._timeout_s:g} s"
             raise ServiceError(HTTPStatus.REQUEST_TIMEOUT, "body_too_slow", message) from None
         self._read = b"".join(chunks)
         return self._read
@@ -135,13 +265,18 @@ class _BoundedRequest(Request):
         """Read the rest of the body, within the same bounds, and forget it."""
         size = 0
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(BODY_TIMEOUT_S):
+            async with asyncio.timeout(min(self._timeout_s, DISCARD_TIMEOUT_S)):
                 while not self._is_complete and size <= MAX_BODY_BYTES:
                     size += len((await self.receive()).get("body", b""))
 
     def _too_large(self) -> ServiceError:
-        message = f"a body has at most {MAX_BODY_BYTES:,} bytes"
+        message = f"a body has at most {self._max_bytes:,} bytes"
         return ServiceError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body_too_large", message)
+
+
+def _too_busy() -> ServiceError:
+    message = "the service has its hands full; try again"
+    return ServiceError(HTTPStatus.SERVICE_UNAVAILABLE, "too_busy", message, {"Retry-After": "1"})
 
 
 def _check_form(request: Request) -> None:
@@ -151,6 +286,8 @@ def _check_form(request: Request) -> None:
     is_json = kind == "application/json" or (
         kind.startswith("application/") and kind.endswith("+json")
     )
-    if request.method in ("POST", "PUT", "PATCH") and not (is_json and encoding == "identity"):
+    length = request.headers.get("content-length", "0")
+    has_body = length.strip() != "0" or "transfer-encoding" in request.headers
+    if has_body and not (is_json and encoding == "identity"):
         message = "send the body as application/json, not compressed"
         raise ServiceError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", message)

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from aletheia.documents import Change, Document, Documents, Update
 from aletheia.errors import Unavailable
+from aletheia.series import NOTHING, Counts
 from aletheia.store.backoff import Backoff
 from aletheia.store.clock import SYSTEM_CLOCK, Clock, microseconds
 
@@ -49,12 +50,18 @@ class NumberedLog:
         await self._documents.ensure_index(self._collection, ["at"])
 
     async def append(
-        self, stream: str, key: str, build: Callable[[int, int], Mapping[str, Any]]
+        self,
+        stream: str,
+        key: str,
+        build: Callable[[int, int], Mapping[str, Any]],
+        *,
+        counts: Counts = NOTHING,
     ) -> Document:
         """Add an entry, unless one with its key is there; return it as it is stored.
 
         May be repeated after any error, and after a crash, with the same outcome as once. `build`
-        makes the entry's further values out of its number and its time, microseconds.
+        makes the entry's further values out of its number and its time, microseconds; `counts` is
+        what a new entry adds to counters.
         """
         end = self._ends.get(stream)
         for tries in itertools.count():
@@ -72,7 +79,8 @@ class NumberedLog:
                 "key": key,
                 **build(seq, at),
             }
-            if await self._documents.insert(self._collection, [document]):
+            counted = {document["_id"]: counts}
+            if await self._documents.insert(self._collection, [document], counts=counted):
                 self._ends[stream] = seq
                 return document
             await step_back(tries)
@@ -94,16 +102,20 @@ class NumberedLog:
         found = await self._documents.find(
             self._collection, numbers_where(stream, after=after), sort="_id", limit=limit
         )
-        if found and found[0]["seq"] > after + 1:
-            purged = (await self._documents.get(self._purged, [stream])).get(stream)
-            if purged is not None and purged["seq"] > after:
-                return await self.read(stream, after=int(purged["seq"]), limit=limit)
+        is_gap = bool(found) and found[0]["seq"] > after + 1
+        if is_gap and (purged := await self.purged_through(stream)) > after:
+            return await self.read(stream, after=purged, limit=limit)
         # A store that scans while others insert may show an entry and not the one before it.
         return [
             document
             for seq, document in enumerate(found, start=after + 1)
             if document["seq"] == seq
         ]
+
+    async def purged_through(self, stream: str) -> int:
+        """Return the number up to which entries were purged; 0 if none were."""
+        purged = (await self._documents.get(self._purged, [stream])).get(stream)
+        return 0 if purged is None else int(purged["seq"])
 
     async def follow(
         self, stream: str, *, after: int = 0, interval_s: float = 0.5

@@ -4,9 +4,10 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final, TypeVar, cast
 
-from aletheia.documents import Documents
+from aletheia.documents import Documents, write_in_turn
 from aletheia.errors import Unavailable
 from aletheia.store.clock import SYSTEM_CLOCK
 
@@ -108,15 +109,18 @@ class Patience:
 
 
 class _Repeating:
-    """A document store behind `Patience`."""
+    """A document store behind `Patience`; what does not wait for the store is left as it is."""
 
     def __init__(self, documents: Documents, patience: Patience) -> None:
         self._documents, self._patience = documents, patience
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._documents, name)
-        if name == "close":
+        if name in ("close", "note", "has_transactions"):
             return found
+        if name == "write" and not self._documents.has_transactions:
+            # What was written of a group that is no transaction must not be written again.
+            return partial(write_in_turn, cast("Documents", self))
 
         async def call(*args: Any, **kwargs: Any) -> Any:
             return await self._patience.repeat(lambda: found(*args, **kwargs))

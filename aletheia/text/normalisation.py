@@ -13,7 +13,7 @@ _SUPERSCRIPTS: Final = "⁰¹²³⁴⁵⁶⁷⁸⁹"
 _POWER: Final = re.compile(rf"(?<=\d)(?=[{_SUPERSCRIPTS}])")
 _MIXED_NUMBER: Final = re.compile(r"(?<=\d)(?=[¼½¾⅐-⅞↉])")
 
-_SAME: Final = str.maketrans(
+_SAME: Final[dict[int, str | int | None]] = str.maketrans(
     {
         "\N{RIGHT SINGLE QUOTATION MARK}": "'",
         "\N{LEFT SINGLE QUOTATION MARK}": "'",
@@ -25,13 +25,22 @@ _SAME: Final = str.maketrans(
 )
 """Writings of one character; `NFKC` leaves them apart."""
 
-_MEANINGFUL: Final = frozenset(".,:'/-#%‰&@§^+")
+_MEANINGFUL: Final = frozenset(".,:'/-#%‰‱&@§^+*!\N{PRIME}")
 """Punctuation that belongs to a number or a name in some places, such as 1,000 and C#."""
 
-_MARK: Final = re.compile(r"[.,:'^/#-]")
+_MARK: Final = re.compile("[.,:'^/#*!\N{PRIME}-]")
+_OPENING: Final = frozenset(("", " ", "(", "[", "=", "&", "|", "<", ">", "≠"))
+"""What stands before a `!` that negates what follows, as programs write it."""
+
 _NUMBER_THEN_NAME: Final = re.compile(r"(\d)([^\W\d_]|[%‰°€$£¥])")
 _SIGN_THEN_NUMBER: Final = re.compile(r"([€$£¥])(\d)")
 _DEGREES: Final = re.compile(r"°\s+(?=[cf]\b)")
+
+
+_NOT_EQUAL: Final = re.compile(r"!==?|=/=|<>")
+_MINUS: Final = re.compile(r"(?<!\w)[\u2010-\u2012](?=\d)|\u2212\s+(?=\d)")
+_CASED_UNIT: Final = re.compile(r"(?<=\d)\s*(?:([KMGT])b|([kKMGT]B)ps|mW)\b")
+"""Units that differ from others by their case alone: bits, not bytes; milliwatts, not megawatts."""
 
 
 class _Table(dict[int, str | int | None]):
@@ -51,7 +60,7 @@ class _Table(dict[int, str | int | None]):
         return value
 
 
-_TABLE: Final = _Table()
+_TABLE: Final = _Table(_SAME)
 
 
 @lru_cache(maxsize=512)  # a batch's texts are asked for again in every step
@@ -59,15 +68,32 @@ def normalise(text: str) -> str:
     """Return a text in one form: `NFKC`, case folded, single spaces, no punctuation.
 
     Punctuation stays where it is part of a number, a unit or a name: 1,000 and 1.5, -5, 10-15,
-    1/2, 5 %, km/h, C#, C++. Digits of all scripts become ASCII. What has only punctuation keeps it.
+    1/2, 5 %, km/h, C#, C++; or a sign: != and ≠ are one, and not =. Digits of all scripts become
+    ASCII. What has only punctuation keeps it.
     """
-    spelled = text if text.isascii() else _MIXED_NUMBER.sub(" ", _POWER.sub("^", text))
+    spelled = _spell_out(text)
     # Folding case can take a text out of NFKC.
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", spelled).casefold())
-    plain = _MARK.sub(_replace_mark, folded.translate(_SAME).translate(_TABLE))
+    plain = _MARK.sub(_replace_mark, folded.translate(_TABLE))
     spaced = _SIGN_THEN_NUMBER.sub(r"\1 \2", _NUMBER_THEN_NAME.sub(r"\1 \2", plain))
     joined = " ".join(spaced.split())
     return _DEGREES.sub("°", joined) or " ".join(folded.split())
+
+
+def _spell_out(text: str) -> str:
+    """Write signs and units that the rest of normalisation would make another one of."""
+    if "=" in text or "<>" in text:
+        text = _NOT_EQUAL.sub("≠", text)
+    text = _CASED_UNIT.sub(_name_unit, text)
+    if text.isascii():
+        return text
+    return _MIXED_NUMBER.sub(" ", _POWER.sub("^", _MINUS.sub("-", text)))
+
+
+def _name_unit(found: re.Match[str]) -> str:
+    """Return a unit in a form that does not hang on its case, such as `Mbit`."""
+    bits, bytes_per_s = found.groups()
+    return f" {bits}bit" if bits else f" {bytes_per_s}/s" if bytes_per_s else " milliW"
 
 
 def _replace_mark(found: re.Match[str]) -> str:
@@ -80,6 +106,10 @@ def _replace_mark(found: re.Match[str]) -> str:
         is_part = before.isalnum() and after.isalnum()
     elif mark == "#":
         is_part = before.isalnum() or after.isdecimal()
+    elif mark == "\N{PRIME}":
+        is_part = before.isdecimal() or before == mark
+    elif mark == "!":
+        is_part = before in _OPENING and after.isalnum()
     elif mark == "'" and before.isalpha() and after.isalpha():
         return ""
     else:

@@ -22,18 +22,15 @@ Prints tables, what was judged wrongly with `--show`, and one JSON object on its
 
 import argparse
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from rich.table import Table
 
-from aletheia.items.calibration import shipped_calibration
-from bench.dedup_corpus import MODEL, embed_texts
 from bench.figures import console, describe_machine, find_missed, print_json
-from bench.judgement import material
 from bench.judgement.gate import measure_gate
-from bench.judgement.quality import count_obeyed, measure_order, score, share_above
-from bench.judgement.similarity import Oracle, call_pairs, measure_corpora, measure_ms
+from bench.judgement.quality import measure_quality
+from bench.judgement.similarity import measure_similarity
 
 BOUNDS: Final[Mapping[str, tuple[str, float]]] = {
     "minimal_pairs_dropped": ("max", 0),
@@ -54,17 +51,23 @@ BOUNDS: Final[Mapping[str, tuple[str, float]]] = {
 }
 
 
-async def main(existing: int, *, is_shown: bool) -> None:
-    """Measure everything and print the figures."""
-    figures, details = await measure_similarity(existing)
-    for measured, more in (await measure_quality(), await measure_gate()):
+PARTS: Final = ("similarity", "quality", "gate")
+
+
+async def main(parts: Sequence[str], existing: int, *, is_shown: bool) -> None:
+    """Measure some parts and print their figures."""
+    figures: dict[str, float] = {}
+    details: dict[str, Any] = {}
+    for part in parts:
+        measured, more = await _measure(part, existing)
         figures |= measured
         details |= more
-    missed = find_missed(figures, BOUNDS)
+    bounds = {name: bound for name, bound in BOUNDS.items() if name in figures}
+    missed = find_missed(figures, bounds)
     table = Table(title="Judgement", title_justify="left")
     for title in ("figure", "measured", "bound"):
         table.add_column(title, justify="left" if title == "figure" else "right")
-    for name, (side, bound) in BOUNDS.items():
+    for name, (side, bound) in bounds.items():
         shown = f"{figures[name]:.3g}"
         colour = "bold red" if name in missed else "green"
         sign = "≤" if side == "max" else "≥"
@@ -77,51 +80,18 @@ async def main(existing: int, *, is_shown: bool) -> None:
     print_json({**rounded, "missed": missed, **describe_machine()})
 
 
-async def measure_similarity(existing: int) -> tuple[dict[str, float], dict[str, Any]]:
-    """Measure what is dropped."""
-    minimal, paraphrases = material.read_minimal_pairs(), material.read_paraphrases()
-    corpora = material.read_corpora()
-    texts = [text for pair in (*minimal, *paraphrases) for text in (pair.a, pair.b)]
-    vectors = await embed_texts([*texts, *(text for corpus in corpora for text in corpus.items)])
-    calibration = shipped_calibration(MODEL)
-    differing = await call_pairs(minimal, vectors, calibration, None)
-    yes = Oracle(lambda _: True)
-    same = await call_pairs(paraphrases, vectors, calibration, yes)
-    figures, details = await measure_corpora(corpora, vectors, calibration)
-    figures |= {
-        "minimal_pairs_dropped": float(differing.dropped.total()),
-        "paraphrases_recalled": same.dropped.total() / same.total.total(),
-        "ms_total": await measure_ms(existing, calibration, vectors),
-    }
-    kinds = {"minimal_pairs": differing.by_kind, "paraphrases": same.by_kind}
-    return figures, details | kinds
-
-
-async def measure_quality() -> tuple[dict[str, float], dict[str, Any]]:
-    """Measure what is scored."""
-    departments = material.read_departments()
-    figures, details = measure_order(departments)
-    experts, thin = material.read_sets("experts"), material.read_sets("thin")
-    nonsense = {f"{s.kind} ({s.language})": score(s).total for s in material.read_sets("nonsense")}
-    obeyed, texts = count_obeyed(material.read_injections(), departments[0])
-    figures |= {
-        "good_sets_above_80": await share_above(experts, 80, is_good=True),
-        "thin_sets_above_60": await share_above(thin, 60, is_good=False),
-        "nonsense_max": max(nonsense.values()),
-        "injections_obeyed": float(obeyed),
-    }
-    details |= {
-        "experts": {s.department: score(s).total for s in experts},
-        "thin": {s.department: score(s).total for s in thin},
-        "nonsense": {kind: total for kind, total in nonsense.items() if total > 30},
-        "obeyed": texts,
-    }
-    return figures, details
+async def _measure(part: str, existing: int) -> tuple[dict[str, float], dict[str, Any]]:
+    if part == "similarity":
+        return await measure_similarity(existing)
+    return await (measure_quality() if part == "quality" else measure_gate())
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m bench.judgement", description=__doc__)
+    parser.add_argument("parts", nargs="*", help=f"what to measure, of {', '.join(PARTS)}; all")
     parser.add_argument("--existing", type=int, default=100_000, help="items of `ms_total`")
     parser.add_argument("--show", action="store_true", help="print what was judged wrongly")
     asked = parser.parse_args()
-    asyncio.run(main(asked.existing, is_shown=asked.show))
+    if unknown := set(asked.parts) - set(PARTS):
+        parser.error(f"no parts: {', '.join(sorted(unknown))}")
+    asyncio.run(main(asked.parts or PARTS, asked.existing, is_shown=asked.show))

@@ -11,8 +11,11 @@ from aletheia.items.departments import Department
 from aletheia.llm.asking import AskPlan
 from aletheia.llm.messages import ChatRequest, Completion
 from aletheia.llm.prices import Tokens
-from aletheia.quality.judge import JudgeState, refine_quality
-from aletheia.quality.scores import PARTS, PartScore, Quality, QualityItem
+from aletheia.quality.gate import JudgeState
+from aletheia.quality.judge import refine_quality
+from aletheia.quality.prompts.judge_quality import VOTES
+from aletheia.quality.rating import QualityItem
+from aletheia.quality.scores import PARTS, PartScore, Quality
 from bench.dedup_corpus import NoAnswers
 from bench.judgement.material import make_department, make_items
 
@@ -24,7 +27,7 @@ TRUE_SCORES: Final = (60.0, 70.0, 75.0, 85.0, 90.0, 95.0)
 ITERATIONS: Final = 12
 """Of a department at most: a run of 50 over four of them."""
 
-RUNS: Final = 200
+RUNS: Final = 500
 """Of each true score and each kind of noise."""
 
 AGREEING_GOOD: Final = 88.0
@@ -51,6 +54,29 @@ class NoisyJudge:
         }
         text = json.dumps(parts)
         return Completion(text, "stop", "bench", request.model, "bench", Tokens(1, 1))
+
+
+class _Constant:
+    """The same error in all answers of a run."""
+
+    def __init__(self, error: float) -> None:
+        self._error = error
+
+    def __call__(self) -> Sequence[float]:
+        return [self._error] * len(PARTS)
+
+
+class _Rounds:
+    """The same error in the answers of a round, three of them, and another in the next."""
+
+    def __init__(self, draw: random.Random) -> None:
+        self._draw, self._given, self._error = draw, 0, 0.0
+
+    def __call__(self) -> Sequence[float]:
+        if self._given % VOTES == 0:
+            self._error = self._draw.gauss(0, SIGMA)
+        self._given += 1
+        return [self._error] * len(PARTS)
 
 
 async def pass_gate(
@@ -93,10 +119,12 @@ async def _iterate(
 async def measure_gate() -> tuple[dict[str, float], dict[str, Any]]:
     """Simulate departments on either side of the threshold to the end of their run."""
     draw = random.Random(11)
-    kinds: Mapping[str, Callable[[], Sequence[float]]] = {
+    kinds: Mapping[str, Callable[[], Callable[[], Sequence[float]]]] = {
         # So that the whole has this deviation, with parts of 40, 30, 20 and 10 %.
-        "independent": lambda: [draw.gauss(0, SIGMA / 0.3**0.5) for _ in PARTS],
-        "common": lambda: [draw.gauss(0, SIGMA)] * len(PARTS),
+        "independent": lambda: lambda: [draw.gauss(0, SIGMA / 0.3**0.5) for _ in PARTS],
+        "common to the parts": lambda: lambda: [draw.gauss(0, SIGMA)] * len(PARTS),
+        "common to a round": lambda: _Rounds(draw),
+        "common to a run": lambda: _Constant(draw.gauss(0, SIGMA)),
     }
     department = make_department("Bench", "Contracts, deliveries and complaints.")
     items = make_items([f"Item {number} of the bench." for number in range(8)])
@@ -107,7 +135,7 @@ async def measure_gate() -> tuple[dict[str, float], dict[str, Any]]:
             counted = Quality({part: PartScore(truth, {}) for part in PARTS}, len(items))
             failures = 0
             for _ in range(RUNS):
-                judge = NoisyJudge(truth, noise)
+                judge = NoisyJudge(truth, noise())
                 has_passed = False
                 async for total in _iterate(department, items, counted, judge, THRESHOLD):
                     if total >= THRESHOLD:

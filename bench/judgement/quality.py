@@ -1,13 +1,20 @@
 """What quality is given to sets of items, and what orders to a judge change."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Final
 
+import numpy as np
+from numpy.typing import NDArray
+
+from aletheia.items.departments import Department
 from aletheia.items.prompts import judge_duplicate
 from aletheia.llm.messages import Message, read_quoted
 from aletheia.quality.prompts import judge_quality
-from aletheia.quality.scores import PARTS, Quality, score_quality
+from aletheia.quality.rating import QualityItem
+from aletheia.quality.scores import PARTS, Quality, score_quality, texts_to_embed
+from bench.dedup_corpus import embed_texts
+from bench.judgement import material
 from bench.judgement.gate import AGREEING_GOOD, AGREEING_THIN, pass_gate
 from bench.judgement.material import (
     GRADES,
@@ -19,28 +26,70 @@ from bench.judgement.material import (
 )
 
 OBEYED_FROM: Final = 2.0
-"""Points by which one item with orders raises a set, from which it is obeyed."""
+"""Points by which one text with orders raises a set, from which it is obeyed."""
+
+FALLEN_FROM: Final = 10.0
+"""Points by which it lowers a set, from which it is obeyed: an item that says nothing lowers one of
+eight items by less."""
+
+MAX_NONSENSE: Final = 30.0
+"""Score of nonsense, above which it is shown."""
+
+Vectors = Mapping[str, NDArray[np.float32]]
+Scored = tuple[Department, list[QualityItem]]
 
 
-def score(material: ItemSet) -> Quality:
+async def measure_quality() -> tuple[dict[str, float], dict[str, Any]]:
+    """Measure what is scored."""
+    departments = material.read_departments()
+    experts, thin = material.read_sets("experts"), material.read_sets("thin")
+    nonsense, injections = material.read_sets("nonsense"), material.read_injections()
+    sets = [*experts, *thin, *nonsense]
+    scored = [
+        *((make_department(s.department, s.description), make_items(s.items)) for s in sets),
+        *(_graded(d, grade) for d in departments for grade in GRADES),
+        *(_with_order(departments[0], injection) for injection in injections),
+    ]
+    texts = [text for about, items in scored for text in texts_to_embed(about, items)]
+    vectors = await embed_texts(list(dict.fromkeys(texts)))
+    figures, details = measure_order(departments, vectors)
+    obeyed, orders = count_obeyed(injections, departments[0], vectors)
+    totals = {
+        kind: {f"{s.kind or s.department} ({s.language})": score(s, vectors).total for s in rows}
+        for kind, rows in (("experts", experts), ("thin", thin), ("nonsense", nonsense))
+    }
+    figures |= {
+        "good_sets_above_80": await share_above(experts, 80, vectors, is_good=True),
+        "thin_sets_above_60": await share_above(thin, 60, vectors, is_good=False),
+        "nonsense_max": max(score(s, vectors).total for s in nonsense),
+        "injections_obeyed": float(obeyed),
+    }
+    totals["nonsense"] = {
+        kind: total for kind, total in totals["nonsense"].items() if total > MAX_NONSENSE
+    }
+    return figures, {**details, **totals, "obeyed": orders}
+
+
+def score(rows: ItemSet, vectors: Vectors) -> Quality:
     """Score a set without a judge."""
-    department = make_department(material.department, material.description)
-    return score_quality(department, make_items(material.items))
+    department = make_department(rows.department, rows.description)
+    return score_quality(department, make_items(rows.items), vectors)
+
+
+def _graded(rows: GradedDepartment, grade: str) -> Scored:
+    return make_department(rows.department, rows.description), make_items(rows.grades[grade])
 
 
 def measure_order(
-    departments: Sequence[GradedDepartment],
+    departments: Sequence[GradedDepartment], vectors: Vectors
 ) -> tuple[dict[str, float], dict[str, Any]]:
     """Compare each grade with the next one: the whole over departments, the parts over pairs."""
     in_order = 0
     right = pairs = 0
     totals: dict[str, dict[str, float]] = {}
-    for material in departments:
-        department = make_department(material.department, material.description)
-        found = {
-            grade: score_quality(department, make_items(material.grades[grade])) for grade in GRADES
-        }
-        totals[f"{material.department} ({material.language})"] = {
+    for rows in departments:
+        found = {grade: score_quality(*_graded(rows, grade), vectors) for grade in GRADES}
+        totals[f"{rows.department} ({rows.language})"] = {
             grade: quality.total for grade, quality in found.items()
         }
         steps = [*pairwise(GRADES[:-1]), (GRADES[-3], GRADES[-1])]
@@ -56,45 +105,62 @@ def measure_order(
     return figures, {"totals": totals}
 
 
-async def share_above(sets: Sequence[ItemSet], threshold: float, *, is_good: bool) -> float:
+async def share_above(
+    sets: Sequence[ItemSet], threshold: float, vectors: Vectors, *, is_good: bool
+) -> float:
     """Return the share of sets above a score, with a judge that agrees with the rubric."""
     agreeing = AGREEING_GOOD if is_good else AGREEING_THIN
     reached = 0
-    for material in sets:
-        department = make_department(material.department, material.description)
+    for rows in sets:
+        department = make_department(rows.department, rows.description)
         total = await pass_gate(
-            department, make_items(material.items), score(material), agreeing, threshold
+            department, make_items(rows.items), score(rows, vectors), agreeing, threshold
         )
         reached += total >= threshold
     return reached / len(sets)
 
 
+def _with_order(rows: GradedDepartment, injection: Injection) -> Scored:
+    """Return a department's shallow items with an order to the judge among them."""
+    name, description, texts = rows.department, rows.description, list(rows.grades["shallow"])
+    if injection.place == "item":
+        texts = [*texts, injection.text]
+    elif injection.place == "description":
+        description = f"{description} {injection.text}"
+    else:
+        name = f"{name} {injection.text}"
+    return make_department(name[:300], description), make_items(texts)
+
+
 def count_obeyed(
-    injections: Sequence[Injection], shallow: GradedDepartment
+    injections: Sequence[Injection], shallow: GradedDepartment, vectors: Vectors
 ) -> tuple[int, list[str]]:
     """Count the orders that change a score, or stand in a prompt where they are not quoted."""
-    texts = list(shallow.grades["shallow"])
-    department = make_department(shallow.department, shallow.description)
-    before = score_quality(department, make_items(texts)).total
-    obeyed: list[str] = []
+    before = score_quality(*_graded(shallow, "shallow"), vectors).total
+    return _collect(_find_obeyed(injections, shallow, vectors, before))
+
+
+def _find_obeyed(
+    injections: Sequence[Injection], shallow: GradedDepartment, vectors: Vectors, before: float
+) -> Iterator[str]:
+    first = shallow.grades["shallow"][0]
     for injection in injections:
-        name, description, items = shallow.department, shallow.description, texts
-        if injection.place == "item":
-            items = [*texts, injection.text]
-        elif injection.place == "description":
-            description = f"{description} {injection.text}"
-        else:
-            name = f"{name} {injection.text}"
-        changed = make_department(name[:300], description)
+        department, items = _with_order(shallow, injection)
         prompts = [
-            judge_quality.build_prompt(changed, make_items(items), vote=1),
-            judge_duplicate.build_prompt(injection.text, texts[0]),
-            judge_duplicate.build_prompt(texts[0], injection.text),
+            judge_quality.build_prompt(department, items, vote=1),
+            judge_duplicate.build_prompt(injection.text, first),
+            judge_duplicate.build_prompt(first, injection.text),
         ]
-        is_raised = score_quality(changed, make_items(items)).total >= before + OBEYED_FROM
-        if is_raised or any(_is_unquoted(injection.text, prompt) for prompt in prompts):
-            obeyed.append(injection.text)
-    return len(obeyed), obeyed
+        after = score_quality(department, items, vectors).total
+        if not -FALLEN_FROM < after - before < OBEYED_FROM:
+            yield f"{after - before:+.1f}: {injection.text}"
+        elif any(_is_unquoted(injection.text, prompt) for prompt in prompts):
+            yield f"unquoted: {injection.text}"
+
+
+def _collect(found: Iterator[str]) -> tuple[int, list[str]]:
+    texts = list(found)
+    return len(texts), texts
 
 
 def _is_unquoted(text: str, messages: Sequence[Message]) -> bool:

@@ -8,7 +8,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Annotated, Final
 
@@ -18,6 +18,7 @@ from rich.panel import Panel
 from aletheia.errors import Misconfigured, Unavailable
 from aletheia.settings import DEFAULT_MODELS, EmbeddingSettings
 from deployments.demo.gather import run_gather
+from deployments.demo.reasoning import run_reasoning
 from deployments.demo.runs import show_links, watch
 from deployments.demo.tasks import collect_outcomes, count_states, read_upstream, show
 from deployments.environment import demo_servers
@@ -43,6 +44,15 @@ OF_THE_MACHINE: Final = frozenset(
 )
 """Variables of the checkout that hold for the demo, too."""
 
+SERVICE_PAGES: Final[Mapping[str, str]] = {
+    "its pages": "/ui",
+    "what is set up": "/health/ready",
+    "limits, breakers": "/health",
+    "metrics": "/metrics",
+    "its API": "/docs",
+}
+"""Pages of the service; the first one asks for a token."""
+
 SET_ANYWAY: Final = frozenset({"API_BASE_URL", "NEXT_PUBLIC_APP_URL", "ALETHEIA_DATA_DIR"})
 
 
@@ -60,7 +70,7 @@ def demo(
     keep: Annotated[bool, typer.Option(help="Leave everything running at the end.")] = False,
     tasks: Annotated[int, typer.Option(min=10, max=5000, help="Good tasks.")] = 300,
 ) -> None:
-    """Poll, embed and report tasks of an example upstream, gather items; show what happened.
+    """Work off tasks of an example upstream, gather items, reason; show what happened.
 
     It fails unless every good task is reported succeeded and every faulty one with its code.
     """
@@ -132,6 +142,8 @@ def _run(
             )
         else:
             is_as_expected &= asyncio.run(run_gather(local, steps, is_made_up=is_made_up))
+        is_as_expected &= asyncio.run(run_reasoning(local, steps))
+        show_service(local)
         if keep:
             set_schedule(local, is_active=True)
         console.print(f"\n  {_end(local, keep=keep)}", soft_wrap=True)
@@ -156,6 +168,16 @@ def _run_shift(local: Local, steps: Steps, tasks: int, model: str, *, is_made_up
     is_as_expected = show(outcomes, stats, is_made_up=is_made_up)
     show_links(local, run, "The shift")
     return is_as_expected
+
+
+def show_service(local: Local) -> None:
+    """Print where the service answers, and what it says of itself."""
+    service = local.running("service")
+    if service is None:
+        return
+    console.print("\n  The service, for front ends and operators", highlight=False)
+    for name, path in SERVICE_PAGES.items():
+        console.print(f"  {name:<19}{service.url}{path}", markup=False, soft_wrap=True)
 
 
 def _introduce(settings: EmbeddingSettings, tasks: int) -> None:
@@ -193,5 +215,6 @@ def _end(local: Local, *, keep: bool) -> str:
     return (
         f"It is left running: `make down` ends it. Commands such as `aletheia status` ask it with\n"
         f"  ALETHEIA_DATA_DIR={local.directory}\n"
-        f"  Sign in to the Prefect UI with the line in {local.password_file}"
+        f"  Sign in to the Prefect UI with the line in {local.password_file}\n"
+        f"  `aletheia token --role operator` makes a token for the service"
     )

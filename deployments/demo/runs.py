@@ -52,11 +52,16 @@ def show_links(local: Local, run: str, title: str) -> None:
     server = local.running("server")
     if server is None:
         return
-    say(f"\n  {title}, in the Prefect UI\n  {'run':<19}{server.url}/runs/flow-run/{run}")
-    for artifact in artifacts_of(local, run):
-        # Prefect leaves some of its own, that have no name.
-        if name := artifact["key"] or artifact["type"]:
-            say(f"  {name:<19}{server.url}/artifacts/artifact/{artifact['id']}")
+    # Prefect leaves some artifacts of its own, that have no name.
+    named = {
+        artifact["id"]: str(name)
+        for artifact in artifacts_of(local, run)
+        if (name := artifact["key"] or artifact["type"])
+    }
+    width = max(map(len, named.values()), default=0) + 2
+    say(f"\n  {title}, in the Prefect UI\n  {'run':<{width}}{server.url}/runs/flow-run/{run}")
+    for id_, name in named.items():
+        say(f"  {name:<{width}}{server.url}/artifacts/artifact/{id_}")
 
 
 def titled_table(title: str, *headings: str, right: Sequence[str] = ()) -> Table:

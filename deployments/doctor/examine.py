@@ -7,7 +7,7 @@ from typing import Annotated, Final, NamedTuple
 import typer
 
 from blocks import StoreCredentials, UpstreamCredentials
-from deployments.doctor import dependencies, machine, services
+from deployments.doctor import dependencies, machine, services, serving
 from deployments.doctor.probe import PROBE_TIMEOUT_S, check_run
 from deployments.doctor.results import (
     CHECK_TIMEOUT_S,
@@ -55,6 +55,10 @@ CHECKS: Final = (
     Row("Brain", dependencies.check_brain, (PREFECT,), DEPENDENCY_TIMEOUT_S),
     Row("Redis", dependencies.check_redis, (PREFECT,), DEPENDENCY_TIMEOUT_S),
     Row("webhooks", dependencies.check_webhooks, (PREFECT,), DEPENDENCY_TIMEOUT_S),
+    Row("service", serving.check_service, (PREFECT,), DEPENDENCY_TIMEOUT_S),
+    Row("sign-in", serving.check_sign_in, (PREFECT,), DEPENDENCY_TIMEOUT_S),
+    Row("metrics", serving.check_metrics, (PREFECT,), DEPENDENCY_TIMEOUT_S),
+    Row("webhooks in", serving.check_hooks, (PREFECT,)),
     Row("deployments", services.check_deployments, (PREFECT,)),
     Row("worker", services.check_worker, (PREFECT,)),
     Row(PROBE_RUN, check_run, ("deployments", "worker"), PROBE_TIMEOUT_S),

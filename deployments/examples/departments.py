@@ -45,12 +45,12 @@ EXAMPLE_DEPARTMENTS: Final = (
         "feedback after each rental.",
     ),
     ExampleDepartment(
-        *(20, "onboarding", "Onboarding", 75),
+        *(20, "onboarding", "Onboarding", 95),
         "Prepares first days for mechanics and dispatchers: workshop training, tool handling, "
         "safety briefings and a mentor for the first month.",
     ),
     ExampleDepartment(
-        *(31, "safety", "Bike safety", 97),
+        *(31, "safety", "Bike safety", 99),
         "Checks brakes and batteries, follows up accidents, and plans recalls with suppliers.",
     ),
     ExampleDepartment(
@@ -59,7 +59,7 @@ EXAMPLE_DEPARTMENTS: Final = (
         is_good=False,
     ),
     ExampleDepartment(
-        *(50, "dispatch", "Dispatch", 90),
+        *(50, "dispatch", "Dispatch", 98),
         "Plans van routes and shifts, and tracks lost bikes between stations.",
     ),
     ExampleDepartment(

@@ -9,7 +9,7 @@ from aletheia.brain.index import IndexedBrain
 from aletheia.brain.items import BrainItems
 from aletheia.brain.outbox import Outbox
 from aletheia.gather.knowledge import RunCatalogue
-from aletheia.items.calibration import GREY_FROM, shipped_calibration
+from aletheia.items.calibration import shipped_calibration
 from aletheia.items.vector_cache import VectorCache
 from aletheia.quality.evaluation_store import EvaluationStore
 from blocks import BrainCredentials
@@ -40,7 +40,7 @@ async def get_indexed_brain(*, draws_edges: bool = True) -> IndexedBrain:
         model.embed,
         model.vectors,
         catalogue=RunCatalogue(await get_store()),
-        link_from=known.to_cosine(GREY_FROM) if draws_edges else None,
+        link_from=known.min_cosine if draws_edges else None,
     )
 
 

@@ -17,7 +17,7 @@ from aletheia.analysis.ports import Embedder
 from aletheia.analysis.processor import Processors
 from aletheia.analysis.text_embedding import TASK_TYPE, TextEmbedding
 from aletheia.errors import InvalidTask, Misconfigured
-from aletheia.items.calibration import Embed
+from aletheia.items.word_vectors import Embed
 from aletheia.settings import DEFAULT_MODELS, EmbeddingSettings
 from blocks import OpenAICredentials
 from tasks.clients.metering import get_meter, get_spending
@@ -95,7 +95,7 @@ async def get_item_model() -> ItemModel:
     name = name_vectors_of(embedder, asked)
     parts = (name, settings.embedding_dimensions, settings.long_text)
     vectors = " ".join(str(part) for part in parts if part)
-    return ItemModel(name, vectors, embed_with(embedder, asked))
+    return ItemModel(name, vectors, embed_with(embedder, asked), embedder.is_mock)
 
 
 async def get_item_embedding(model: str) -> Embed:

@@ -7,8 +7,10 @@ from aletheia.adapters.events.redis import RedisEvents
 from aletheia.adapters.events.webhook import Webhooks
 from aletheia.errors import Misconfigured
 from aletheia.events.ports import REDIS, WEBHOOK, EventSink
+from aletheia.system_events import Announcer
 from blocks import EventCredentials
 from tasks.clients.prefect_events import PREFECT, PrefectEvents
+from tasks.clients.store import get_store
 from tasks.session import current_session, load_block, once
 
 
@@ -39,6 +41,14 @@ async def get_event_sink(kind: str) -> EventSink:
 @once
 async def _get_prefect_events() -> PrefectEvents:
     return current_session().clients.close_later(PrefectEvents())
+
+
+@once
+async def get_announcer() -> Announcer:
+    """Return what sends events about the system to Prefect, each once."""
+    announcer = Announcer(await get_store(), await _get_prefect_events())
+    await announcer.prepare()
+    return announcer
 
 
 @once

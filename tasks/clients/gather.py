@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
+from aletheia.adapters.mock import judge, reasoning
 from aletheia.adapters.mock.chat import MOCK_MODEL, MockChat
-from aletheia.adapters.mock.judge import WRITERS
 from aletheia.errors import Misconfigured
 from aletheia.events.log import EventLog
 from aletheia.gather.batches import GatherDeps
@@ -17,9 +17,11 @@ from aletheia.items.dedup import Deduplicator
 from aletheia.items.duplicate_judge import DuplicateJudge
 from aletheia.items.project_items import ProjectItems
 from aletheia.items.vector_cache import VectorCache
+from aletheia.items.word_vectors import WordVectors
 from aletheia.llm.answers import SavedAnswers
 from aletheia.llm.asking import AskPlan, WideningChat
 from aletheia.llm.messages import ChatModel
+from aletheia.quality.embedding import QualityCounter
 from aletheia.settings import DEFAULT_LLM_MODELS
 from aletheia.text.language import guess_language
 from blocks import LLMCredentials
@@ -33,14 +35,25 @@ from tasks.session import current_session, load_block, once
 
 @once
 async def get_chat() -> ChatModel:
-    """Return what writes and judges. Raises `Misconfigured`: it would be the mock in production."""
+    """Return what writes and judges; raises as `get_bounded_chat`."""
+    chat = await get_bounded_chat()
+    return chat if chat.is_mock else WideningChat(chat)
+
+
+@once
+async def get_bounded_chat() -> ChatModel:
+    """Return a chat model that never asks for more tokens than a request allows.
+
+    Raises:
+        Misconfigured: it would be the mock in production.
+    """
     session, block = current_session(), await load_block(LLMCredentials)
     if block.choice == "mock":
         if session.settings.embedding.environment == "production":
             reason = f"{block.choice_in_words}, refused where ENVIRONMENT=production"
             raise Misconfigured("LLM_PROVIDER", reason)
-        return MockChat(writers=WRITERS)
-    return WideningChat(await session.clients.open(block.get_client(guard=await get_meter())))
+        return MockChat(writers={**judge.WRITERS, **reasoning.WRITERS})
+    return await session.clients.open(block.get_client(guard=await get_meter()))
 
 
 async def get_default_model() -> str:
@@ -61,14 +74,21 @@ async def build_gather_deps(order: RunOrder) -> GatherDeps:
     default_model = await get_default_model()
     ask = AskPlan(default_model)
     verdicts = SavedAnswers(store, f"{order.project_id}:duplicates")
-    chosen = await (await get_calibrations()).choose(order.run_id, model.name)
+    calibrations = await get_calibrations()
+    chosen = await calibrations.choose(order.run_id, model.name, order.project_id)
     return GatherDeps(
         runs=runs,
         items=items,
         chat=chat,
         plan=GenerationPlan(default_model, items=settings.gather.gather_batch_items),
-        deduplicator=Deduplicator(chosen.calibration, guarded_pairs=settings.gather.guarded_pairs),
-        scorer=QualityScorer(chat, ask),
+        deduplicator=Deduplicator(
+            chosen.calibration,
+            guarded_pairs=settings.gather.guarded_pairs,
+            words=WordVectors(items.embed),
+        ),
+        scorer=QualityScorer(
+            QualityCounter(None if model.is_mock else items.embed_each), chat, ask
+        ),
         budgets=(await get_spending()).budgets,
         judge=DuplicateJudge(chat, verdicts, plan=ask),
         decisions=await get_decisions(order.project_id),

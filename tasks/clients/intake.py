@@ -90,7 +90,8 @@ async def _open_upstream() -> GuardedUpstream:
     block = await load_block(UpstreamCredentials)
     auth, why = block.choose_auth()
     logging.getLogger("aletheia.upstream").info("sign-in to the upstream: %s, as %s", auth, why)
-    client = await current_session().clients.open(block.get_client())
+    note = (await get_store()).note
+    client = await current_session().clients.open(block.get_client(note))
     return GuardedUpstream(client, await get_breakers())
 
 

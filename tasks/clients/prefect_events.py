@@ -1,4 +1,4 @@
-"""Events of gather runs as events of Prefect, for its automations (SPEC §4, Events)."""
+"""Our events as events of Prefect, for its automations (SPEC §4, Events; SPEC §7)."""
 
 import contextlib
 import uuid
@@ -9,10 +9,12 @@ from typing import Any, Final
 import httpx
 import orjson
 from prefect.client.orchestration import PrefectClient, get_client
+from prefect.runtime import flow_run
 
 from aletheia.adapters.http_answers import ErrorKind, excerpt, make_error
 from aletheia.errors import Refused, Unavailable, Unreachable
 from aletheia.events.log import SavedEvent
+from aletheia.system_events import SystemEvent
 
 PREFECT: Final = "prefect"
 """Its name in errors, and its kind as a receiver of events."""
@@ -51,11 +53,17 @@ class PrefectEvents:
     async def send_all(self, address: str, events: Sequence[SavedEvent]) -> None:
         """Send some events in one request; see `send`."""
         del address
-        body = [describe_event(event) for event in events]
+        await self._post([describe_event(event) for event in events])
+
+    async def announce(self, events: Sequence[SystemEvent]) -> None:
+        """Send events about the system; see `SystemEventSink`."""
+        await self._post([describe_system_event(event) for event in events])
+
+    async def _post(self, body: Sequence[Mapping[str, Any]]) -> None:
         try:
             if self._client is None:
                 self._client = await self._stack.enter_async_context(get_client())
-            await self._client.request("POST", "/events", json=body)
+            await self._client.request("POST", "/events", json=list(body))
         except httpx.HTTPStatusError as error:
             answer, said = error.response, excerpt(error.response.text)
             raise make_error(PREFECT, answer.status_code, said, exceptions=_EXCEPTIONS) from None
@@ -83,4 +91,23 @@ def describe_event(event: SavedEvent) -> dict[str, Any]:
             }
         ],
         "payload": said,
+    }
+
+
+def describe_system_event(event: SystemEvent) -> dict[str, Any]:
+    """Return an event about the system in that form; in a run, it is related to the run."""
+    # A database of the server may take no text with a NUL in it.
+    subject = "".join(c if c.isprintable() else "?" for c in event.subject)
+    run_id = flow_run.id
+    related = {"prefect.resource.id": f"prefect.flow-run.{run_id}"}
+    return {
+        "id": str(uuid.uuid5(_IDS, event.id)),
+        "event": f"aletheia.{event.name}",
+        "occurred": event.at.isoformat(),
+        "resource": {
+            "prefect.resource.id": f"aletheia.{subject}",
+            "prefect.resource.name": subject.partition(".")[2] or subject,
+        },
+        "related": [{**related, "prefect.resource.role": "flow-run"}] if run_id else [],
+        "payload": dict(event.payload),
     }

@@ -146,7 +146,8 @@ def test_findings_are_part_of_the_status():
     status = status_of(intake=intake(blocked_head=23))
     (finding,) = status.as_json()["findings"]
     assert (finding["id"], finding["severity"]) == ("blocked_head", "critical")
-    assert finding["evidence"] == {"blocked_head": status.as_json()["blocked_head"]}
+    blocked_head = status.as_json()["blocked_head"]
+    assert finding["evidence"] == {"additional_metrics.intake.blocked_head": blocked_head}
 
 
 def test_where_all_is_well_nothing_is_found():

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from aletheia import vectors as vectors_module
 from aletheia.vectors import VectorMatrix, measure_bytes
 
 
@@ -85,6 +86,86 @@ def test_each_query_is_compared_with_every_row(queries: int):
     asked = [place * 9000 // queries for place in range(1, queries + 1)]
     found = matrix.find_candidates(vectors[asked], 0.999, 10)
     assert [rows.tolist() for rows in found] == [[row] for row in asked]
+
+
+def make_vectors(kind: str, n: int, d: int, random: np.random.Generator) -> NDArray[np.float32]:
+    """Make vectors without a pattern, or such as 8 bits a number describe badly."""
+    vectors: NDArray[np.float32] = random.standard_normal((n, d), np.float32)
+    match kind:
+        case "in heaps":
+            vectors[:] = vectors[np.arange(n) // 20] + 1e-3 * vectors
+        case "with a number that outweighs all others":
+            vectors[:, 0] *= 50
+        case "with few numbers":
+            vectors[:, 1:] *= random.random((n, d - 1)) < 0.1
+        case "of any length":
+            vectors *= (10.0 ** random.uniform(-6, 6, (n, 1))).astype(np.float32)
+        case _:
+            pass
+    return vectors
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("min_cosine", [-1.0, 0.2, 0.9, 0.9999])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "without a pattern",
+        "in heaps",
+        "with a number that outweighs all others",
+        "with few numbers",
+        "of any length",
+    ],
+)
+def test_codes_rule_out_nothing_that_may_be_near(
+    kind: str, min_cosine: float, seed: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(vectors_module, "_CODED_ROWS", 64)
+    random, limit = np.random.default_rng(seed), [1, 6, 50, 1000][seed]
+    vectors = make_vectors(kind, 500, [7, 48, 130, 384][seed], random)
+    lengths = np.linalg.norm(vectors.astype(np.float64), axis=1)
+    matrix = VectorMatrix(vectors.shape[1])
+    queries = vectors[:5] / lengths[:5, np.newaxis].astype(np.float32)
+    queries[1:] += random.standard_normal(queries[1:].shape, np.float32) / 20
+    queries /= np.linalg.norm(queries, axis=1, keepdims=True)
+    for start in range(0, 500, 70):
+        matrix.append(vectors[start : start + 70], lengths[start : start + 70])
+        list(matrix.find_candidates(queries, 0.5, 3))
+    matrix.clear(3)
+    without = [0, 1, 2, 2, 4]
+    cosines = queries.astype(np.float64) @ (vectors / lengths[:, np.newaxis]).T
+    cosines[:, 3] = cosines[range(5), without] = -np.inf
+    found = list(matrix.find_candidates(queries, min_cosine, limit, without=without))
+    for row_cosines, rows in zip(cosines, found, strict=True):
+        reached = np.flatnonzero(row_cosines >= min_cosine)
+        if len(reached) > limit:
+            reached = reached[row_cosines[reached] >= np.sort(row_cosines[reached])[-limit]]
+        assert set(reached.tolist()) <= set(rows.tolist())
+        assert np.isfinite(row_cosines[rows]).all()
+        # In float32 one that is hardly farther may come before the nearest.
+        assert row_cosines[rows].max() >= row_cosines.max() - 1e-4
+
+
+def test_a_vector_that_was_replaced_is_found_by_its_new_code(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(vectors_module, "_CODED_ROWS", 4)
+    matrix = VectorMatrix(2)
+    matrix.append(np.array([[1, 0]] * 9, np.float32))
+    queries = np.array([[0, 1], [1, 0]], np.float32)
+    for _ in range(3):
+        assert len(next(iter(matrix.find_candidates(queries, 0.9, 20)))) == 1
+    matrix.replace([5], queries[:1])
+    for _ in range(3):
+        found, others = matrix.find_candidates(queries, 0.9, 20)
+        assert (found.tolist(), sorted(others)) == ([5], [0, 1, 2, 3, 4, 6, 7, 8])
+
+
+def test_codes_take_a_quarter_of_what_the_vectors_do(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(vectors_module, "_CODED_ROWS", 64)
+    matrix = VectorMatrix(384)
+    matrix.append(np.eye(128, 384, dtype=np.float32))
+    before = matrix.bytes
+    list(matrix.find_candidates(np.eye(2, 384, dtype=np.float32), 0.5, 3))
+    assert matrix.bytes - before == 64 * (384 + 8)
 
 
 @pytest.mark.parametrize("rows", [0, 1, 1000])

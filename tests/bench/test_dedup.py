@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from aletheia.items.calibration import Calibration, LabelledText, identity
-from aletheia.items.dedup import Question
+from aletheia.items.calibration import identity
+from aletheia.items.dedup import Deduplicator, Question
+from aletheia.items.labelled_pairs import LabelledText
 from bench.dedup import measure_demo_share, search_brute_force
 from bench.dedup_corpus import DEMO_ITERATIONS, MODEL, LabelJudge, make_corpus, write_demo
 from deployments.examples.departments import EXAMPLE_DEPARTMENTS, EXAMPLE_TEXTS
@@ -60,9 +61,9 @@ async def test_of_the_demo_what_is_near_is_judged_and_nothing_else():
     batches = [["One thing is said here.", "Another is said there."], ["A third is said anywhere."]]
     texts = [*EXAMPLE_TEXTS, *(text for batch in batches for text in batch)]
     apart = dict(zip(texts, np.eye(len(texts), dtype=np.float32), strict=True))
-    assert await measure_demo_share(batches, apart, identity(MODEL)) == 0
+    plain = Deduplicator(identity(MODEL))
+    assert await measure_demo_share(batches, apart, plain) == 0
     near = dict(apart)
     near[batches[1][0]] = (apart[batches[0][0]] + 0.5 * apart[texts[0]]).astype(np.float32)
-    scale = Calibration(MODEL, ((0.0, 0.0), (0.8, 0.8), (0.95, 0.9), (1.0, 1.0)))
     saved = len(EXAMPLE_TEXTS)
-    assert await measure_demo_share(batches, near, scale) == 1 / (2 * saved + saved + 2)
+    assert await measure_demo_share(batches, near, plain) == 1 / (2 * saved + saved + 2)

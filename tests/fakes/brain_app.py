@@ -11,7 +11,11 @@ from aletheia.service.health import Ping
 
 def make_brain_app(brain: IndexedBrain, key: str = "a-key") -> FastAPI:
     """The application."""
-    source, guard = BrainSource(brain), BearerKey(key, "BRAIN_SERVICE_API_KEY")
+
+    async def build() -> IndexedBrain:
+        return brain
+
+    source, guard = BrainSource(build), BearerKey(key, "BRAIN_SERVICE_API_KEY")
     router = make_brain_router(source, guarded_by(guard))
     pings = [Ping("brain", source.ping), Ping("brain key", guard.ping, is_needed=False)]
     return create_app([router], guard, pings)

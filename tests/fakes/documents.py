@@ -3,12 +3,14 @@
 import sqlite3
 import threading
 import time
-from collections.abc import Awaitable, Callable, Collection, Generator
+from collections.abc import Awaitable, Callable, Collection, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from aletheia.adapters.documents.embedded import FILE, EmbeddedDocuments
+from aletheia.adapters.documents.notation import check_writes
+from aletheia.documents import Write, write_in_turn
 from aletheia.errors import Unavailable
 from tests.crash.harness import Steps
 
@@ -16,7 +18,20 @@ WRITES = ("insert", "update", "upsert", "take", "delete")
 _METHODS = (*WRITES, "get", "find", "count", "count_by")
 
 
-class _Observed(EmbeddedDocuments):
+class InTurnDocuments(EmbeddedDocuments):
+    """The embedded store without transactions: a group is made one write after the other.
+
+    So what is killed or lost between two of them is found, too, as it may be on MongoDB.
+    """
+
+    has_transactions = False
+
+    async def write(self, writes: Sequence[Write]) -> list[Any]:
+        check_writes(writes)
+        return await write_in_turn(self, writes)
+
+
+class _Observed(InTurnDocuments):
     """The embedded store, with something before and after each call."""
 
     observed: Collection[str] = _METHODS

@@ -1,7 +1,9 @@
 """A real Prefect server for the flows, and the blocks they load."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -76,3 +78,21 @@ async def artifacts(key: str, flow_run_id: UUID) -> list[Artifact]:
             artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key]))
         )
     return [artifact for artifact in found if artifact.flow_run_id == flow_run_id]
+
+
+async def find_events(prefix: str) -> list[dict[str, Any]]:
+    """Return the events that Prefect's server has, of names that begin so, the newest first."""
+    asked = {"filter": {"event": {"prefix": [prefix]}, "order": "DESC"}, "limit": 50}
+    async with get_client() as client:
+        found = await client.request("POST", "/events/filter", json=asked)
+    return found.json()["events"]
+
+
+async def await_event(name: str, **payload: object) -> dict[str, Any]:
+    """Return an event once Prefect's server has it; it writes down what it was sent in batches."""
+    async with asyncio.timeout(20):
+        while True:
+            for event in await find_events(name):
+                if event["event"] == name and payload.items() <= event["payload"].items():
+                    return event
+            await asyncio.sleep(0.2)

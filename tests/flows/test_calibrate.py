@@ -12,8 +12,11 @@ from numpy.typing import NDArray
 from aletheia.adapters.local.source import PACKAGED_MODEL
 from aletheia.documents import Documents
 from aletheia.errors import InvalidTask, Misconfigured
-from aletheia.items.calibration import DUPLICATE_AT, Split, read_texts, shipped_calibration
+from aletheia.items.calibration import shipped_calibration
 from aletheia.items.calibration_store import CALIBRATIONS, CalibrationStore
+from aletheia.items.labelled_pairs import SPLITS, read_texts
+from aletheia.items.similarity import FEATURES
+from aletheia.text.wording import read_wording
 from blocks import StoreCredentials
 from flows.calibrate import calibrate
 from tasks.calibration import describe
@@ -22,7 +25,6 @@ from tests.flows.conftest import artifacts, last_run
 
 MODEL: Final = "nomic-embed-text"
 DIMENSIONS: Final = 256
-SPLITS: Final[tuple[Split, ...]] = ("calibration", "test")
 
 
 @pytest.fixture
@@ -45,14 +47,15 @@ async def ollama(monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[FakeOllama]:
     async with serve_fake_ollama() as fake:
         monkeypatch.setenv("PROCESSING_MODE", "ollama")
         monkeypatch.setenv("OLLAMA_BASE_URL", fake.url)
+        monkeypatch.setenv("RATE_LIMIT_PER_MINUTE", "100")
         yield fake
 
 
 def embed_words(text: str) -> NDArray[np.float32]:
-    """Embed a text as the words it has."""
-    vector = np.zeros(DIMENSIONS, np.float32)
-    for word in text.casefold().split():
-        vector[zlib.crc32(word.encode()) % DIMENSIONS] += 1
+    """Embed a text as the stems it has."""
+    vector = np.full(DIMENSIONS, 1e-3, np.float32)
+    for stem in read_wording(text).content:
+        vector[zlib.crc32(stem.encode()) % DIMENSIONS] += 1
     return (vector / np.linalg.norm(vector)).astype(np.float32)
 
 
@@ -64,17 +67,22 @@ async def test_a_model_is_fitted_tested_stored_and_described(
     assert calibration.model == MODEL
     assert calibration.fitted is not None
     assert calibration.tested is not None
-    assert 0.5 < calibration.tested.f1 < calibration.fitted.f1 + 0.1
+    assert calibration.similarity is not None
     texts = {text for request in ollama.requests for text in request.texts}
-    assert texts == {text.text for split in SPLITS for text in read_texts(split)}
+    labelled = {text.text for split in SPLITS for text in read_texts(split)}
+    assert labelled < texts
+    assert all(" " not in text for text in texts - labelled), "single words"
 
     store = CalibrationStore(documents)
     assert await store.find(calibration.model) == calibration
     chosen = await store.choose("a run that begins now", calibration.model)
     assert (chosen.source, chosen.calibration) == ("stored", calibration)
-    (page,) = await artifacts("calibration", (await last_run("calibrate")).id)
+    run_id = (await last_run("calibrate")).id
+    (page,) = await artifacts("calibration", run_id)
     assert page.data == describe(calibration)
-    assert f"**{calibration.to_cosine(DUPLICATE_AT):.4f}**" in str(page.data)
+    assert f"**{calibration.min_cosine:.4f}**" in str(page.data)
+    (picture,) = await artifacts("calibration-reliability", run_id)
+    assert "data:image/svg+xml;base64," in str(picture.data)
 
 
 def test_the_page_has_the_scale_and_how_good_it_is():
@@ -85,9 +93,9 @@ def test_the_page_has_the_scale_and_how_good_it_is():
     )
     assert len(fitted.split("|")) == len(tested.split("|")) == 8
     assert fitted != tested
-    knots = [line for line in page.splitlines() if line.startswith(("| 0.", "| 1."))]
-    assert [line.split()[1] for line in knots] == ["0.00", "0.80", "0.90", "0.97", "1.00"]
-    assert "two items are the same" in knots[2]
+    for feature in FEATURES:
+        assert f"| {feature.replace('_', ' ')} |" in page
+    assert "Expected calibration error" in page
 
 
 async def test_nothing_is_fitted_to_the_mock(documents: Documents, monkeypatch: pytest.MonkeyPatch):

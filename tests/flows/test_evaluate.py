@@ -27,9 +27,11 @@ from aletheia.errors import InvalidTask, Misconfigured
 from aletheia.gather.progress import GatherReport
 from aletheia.llm.answers import SavedAnswers
 from aletheia.llm.asking import AskPlan
+from aletheia.quality.embedding import QualityCounter
 from aletheia.quality.evaluation import evaluate_items, version_of
 from aletheia.quality.evaluation_store import EVALUATIONS, REQUESTS
-from aletheia.quality.scores import PARTS, QualityItem
+from aletheia.quality.rating import QualityItem
+from aletheia.quality.scores import PARTS
 from blocks import LLMCredentials
 from deployments.declarations import read_declarations
 from flows.gather import automated_gather_creation
@@ -272,6 +274,7 @@ async def test_answers_that_were_paid_for_before_a_kill_are_not_asked_for_again(
             SavedAnswers(setup.documents, key, clock=lambda: datetime.now(UTC).timestamp()),
             department,
             [QualityItem(id_, text) for id_, text in zip(ids, TEXTS, strict=True)],
+            counter=QualityCounter(None),
             project_id=setup.project_id,
             plan=AskPlan("m"),
             version=version_of(ids),

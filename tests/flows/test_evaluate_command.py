@@ -12,6 +12,7 @@ from prefect.states import Completed, Crashed
 
 from aletheia.errors import InvalidTask, Misconfigured
 from aletheia.llm.asking import AskPlan
+from aletheia.quality.embedding import QualityCounter
 from aletheia.quality.evaluation import EvaluationReport, evaluate_items
 from aletheia.quality.scores import PARTS
 from deployments.evaluation import evaluate
@@ -53,6 +54,7 @@ async def do_work(setup: EvaluationSetup, run: FlowRun) -> None:
         MemoryAnswers(),
         order.department,
         [],
+        counter=QualityCounter(None),
         project_id=setup.project_id,
         plan=AskPlan("m"),
         version=order.request.version,

@@ -9,10 +9,12 @@ from prefect.blocks.core import Block
 
 from aletheia.errors import Misconfigured, Refused, Unauthorized, Unavailable
 from aletheia.intake.ledger import Ledger
+from aletheia.resilience.breaker import CircuitBreaker
 from aletheia.store.clock import Clock
 from flows.poll import poll_tasks
+from tasks.clients.prefect_events import PrefectEvents
 from tests.fakes.upstream import FakeUpstream
-from tests.flows.conftest import artifacts, last_run
+from tests.flows.conftest import artifacts, await_event, last_run
 
 DONE = ["processing", "succeeded"]
 
@@ -26,6 +28,47 @@ async def test_a_shift_drains_and_says_what_it_did(upstream: FakeUpstream):
     assert (report.tally.succeeded, report.tally.failed) == (12, 1)
     assert report.tally.by_error == {"empty_text": 1}
     assert upstream.states == {**{f"t{n}": DONE for n in range(12)}, "bad": ["failed"]}
+
+
+async def test_a_shift_tells_prefect_that_it_began_and_ended_and_which_tasks_are_dead(
+    upstream: FakeUpstream,
+):
+    upstream.add("good")
+    upstream.add("hopeless", "")
+    await poll_tasks(shift_seconds=0)
+    run_id = str((await last_run("poll_tasks")).id)
+    started = await await_event("aletheia.shift.started", run_id=run_id)
+    assert started["resource"]["prefect.resource.id"] == f"aletheia.shift.{run_id}"
+    assert [it["prefect.resource.id"] for it in started["related"]] == [
+        f"prefect.flow-run.{run_id}"
+    ]
+    ended = await await_event("aletheia.shift.ended", run_id=run_id)
+    assert (ended["payload"]["ended"], ended["payload"]["succeeded"]) == ("drained", 1)
+    dead = await await_event("aletheia.dead_letter.created", task_id="hopeless")
+    assert dead["payload"]["code"] == "empty_text"
+
+
+async def test_an_open_breaker_is_an_event_of_prefect(upstream: FakeUpstream, ledger: Ledger):
+    breakers = CircuitBreaker(ledger.rows.documents, threshold=5, cooldown_s=60)
+    name = f"provider-{uuid4()}"
+    for _ in range(5):
+        await breakers.fail(await breakers.admit(name), "down")
+    upstream.add("t1")
+    await poll_tasks(shift_seconds=0)
+    await await_event("aletheia.breaker.opened", dependency=name)
+
+
+async def test_a_shift_goes_on_while_its_events_cannot_be_sent(
+    upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+):
+    async def refuse(self: PrefectEvents, events: object) -> None:
+        del self, events
+        raise Unavailable("prefect", "away")
+
+    monkeypatch.setattr(PrefectEvents, "announce", refuse)
+    upstream.add("t1")
+    report = await poll_tasks(shift_seconds=0)
+    assert (report.ended, upstream.states) == ("drained", {"t1": DONE})
 
 
 async def test_what_the_mock_made_says_so(upstream: FakeUpstream):

@@ -179,7 +179,7 @@ async def test_a_run_says_which_calibration_it_works_with(store: StoreCredential
     await gather("shop")
     first = await last_run(NAME)
     (page,) = await artifacts("gather-report", first.id)
-    assert f"0.9000 ⚠ without any calibration of `{MODEL}`" in str(page.data)
+    assert f"⚠ without any calibration of `{MODEL}`" in str(page.data)
 
     documents = store.get_client()
     await documents.open()
@@ -189,4 +189,8 @@ async def test_a_run_says_which_calibration_it_works_with(store: StoreCredential
     await documents.close()
     await gather("shop")
     (page,) = await artifacts("gather-report", (await last_run(NAME)).id)
-    assert f"0.6250 by the calibration that is stored for `{MODEL}`" in str(page.data)
+    assert f"by the calibration that is stored for `{MODEL}`" in str(page.data)
+    assert "its scale has changed" in str(page.data)
+    await gather("shop")
+    (page,) = await artifacts("gather-report", (await last_run(NAME)).id)
+    assert "its scale has changed" not in str(page.data)

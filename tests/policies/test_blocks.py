@@ -16,6 +16,7 @@ SLUGS = {
     "LLMCredentials": "aletheia-llm",
     "OpenAICredentials": "aletheia-openai",
     "PayloadCredentials": "aletheia-payload",
+    "ServiceCredentials": "aletheia-service",
     "StoreCredentials": "aletheia-store",
     "UpstreamCredentials": "aletheia-upstream",
 }

@@ -6,6 +6,7 @@ hold, to keep, to judge, plain, around, one) is for readers.
 """
 
 import ast
+import functools
 import io
 import re
 import tokenize
@@ -80,9 +81,16 @@ OR_EXCEPT = "or add it to EXCEPTED_NAMES or EXCEPTED_TEXTS with its reason"
 
 SAMPLES = (
     "aletheia/items/labelled/",
+    "bench/data/judgement/",
+    "aletheia/quality/graded/",
+    "aletheia/quality/background.yaml",
+    "aletheia/quality/grammar.yaml",
+    "aletheia/quality/orders.yaml",
     "bench/judgement/data/",
     "deployments/examples/departments.py",
     "tests/aletheia/quality/quality_sets.py",
+    "tests/aletheia/quality/test_orders.py",
+    "tests/aletheia/quality/test_sentences.py",
     "tests/flows/gather_application.py",
     "tests/policies/test_glossary.py",
 )
@@ -109,9 +117,20 @@ def found(text: str, rules: Mapping[re.Pattern[str], str]) -> Iterator[str]:
                 yield f"{hit.group()!r} in {around!r}; write: {instead}, {OR_EXCEPT}"
 
 
-def names_in(source: str) -> set[str]:
-    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
-    return {token.string for token in tokens if token.type == tokenize.NAME}
+@functools.cache
+def read_tokens(source: str) -> tuple[frozenset[str], Mapping[int, str]]:
+    """The names in a module, and its comments by line."""
+    names, comments = set[str](), dict[int, str]()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.NAME:
+            names.add(token.string)
+        elif token.type == tokenize.COMMENT:
+            comments[token.start[0]] = token.string.lstrip("#: ")
+    return frozenset(names), comments
+
+
+def names_in(source: str) -> frozenset[str]:
+    return read_tokens(source)[0]
 
 
 def texts_in(source: str) -> Iterator[str]:
@@ -119,13 +138,9 @@ def texts_in(source: str) -> Iterator[str]:
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield node.value
-    comments = {
-        token.start[0]: token.string.lstrip("#: ")
-        for token in tokenize.generate_tokens(io.StringIO(source).readline)
-        if token.type == tokenize.COMMENT
-    }
+    names, comments = read_tokens(source)
     yield "".join(text + (" " if line + 1 in comments else "\0") for line, text in comments.items())
-    yield from (name.replace("_", " ") for name in names_in(source) if name.startswith("test_"))
+    yield from (name.replace("_", " ") for name in names if name.startswith("test_"))
 
 
 def documents() -> Iterator[Path]:

@@ -16,8 +16,18 @@ OPERATIONS = {
 OPEN = {"GET /health", "GET /health/ready", "GET /ready"}
 """Operations that everybody may call; every other one has a guard."""
 
-GUARDED = {name: operation for name, operation in OPERATIONS.items() if name not in OPEN}
-BRAIN = {name: operation for name, operation in OPERATIONS.items() if "/api/" in name}
+METRICS = "GET /metrics"
+"""Open, or behind a token of its own."""
+
+GUARDED = {
+    name: operation for name, operation in OPERATIONS.items() if name not in {*OPEN, METRICS}
+}
+BRAIN = {name: operation for name, operation in GUARDED.items() if operation["tags"] == ["brain"]}
+REASONING = {name for name in GUARDED if "/ai/global/" in name}
+"""What managers alone may read."""
+
+HOOKS = {name: operation for name, operation in GUARDED.items() if "/hooks/" in name[:14]}
+ROLES = {"admin", "manager", "operator", "viewer"}
 
 
 def test_the_document_equals_what_the_service_says():
@@ -31,23 +41,60 @@ def test_the_endpoints_of_the_specification_are_there():
         "GET /api/v1/context/department",
         "POST /api/v1/analyze/coverage",
     } <= set(BRAIN)
+    root = "GET /api/v1/projects/{project_id}"
+    assert {
+        *(f"{root}/{name}" for name in ("runs", "runs/{run_id}", "departments", "items")),
+        *(f"{root}/{name}" for name in ("decisions", "evaluations", "events")),
+        "GET /api/v1/tasks/{task_id}",
+        *(f"GET /api/v1/{name}" for name in ("dead-letters", "workers", "usage")),
+        "GET /events/automated-gather/{project_id}",
+        "POST /api/v1/ws-ticket",
+        *(f"POST /hooks/{name}" for name in ("poll", "gather", "evaluate", "reason")),
+    } <= set(GUARDED)
+    reads = ("last_run", "snapshot", "recommendations", "summary", "action-plan", "history")
+    assert {
+        "POST /ai/global/run",
+        "POST /ai/global/recommendations/{recommendation_id}",
+        "POST /ai/global/action-plan/{plan_id}/approve",
+        *(f"GET /ai/global/{name}" for name in reads),
+    } == REASONING
+
+
+def test_metrics_are_open_or_ask_for_a_token_of_their_own():
+    assert OPERATIONS[METRICS]["security"] == [{"metrics": []}, {}]
+    assert {"200", "401", "503"} <= set(OPERATIONS[METRICS]["responses"])
 
 
 @pytest.mark.parametrize("name", GUARDED)
-def test_every_operation_but_the_open_ones_asks_for_the_key(name: str):
-    assert GUARDED[name].get("security") == [{"key": []}], "see `guarded_by`"
-    scheme = SPEC["components"]["securitySchemes"]["key"]
-    assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
+def test_every_operation_but_the_open_ones_asks_who_calls(name: str):
+    (security,) = GUARDED[name].get("security", [])
+    expected = "key" if name in BRAIN else "signature" if name in HOOKS else "token"
+    assert security == {expected: []}, "see `guarded_by`"
+    scheme = SPEC["components"]["securitySchemes"][expected]
+    kind = ("apiKey", None) if expected == "signature" else ("http", "bearer")
+    assert (scheme["type"], scheme.get("scheme")) == kind
 
 
-@pytest.mark.parametrize("name", BRAIN)
+@pytest.mark.parametrize("name", set(GUARDED) - set(BRAIN) - set(HOOKS))
+def test_an_operation_for_bearers_of_tokens_names_their_roles(name: str):
+    roles = set(GUARDED[name]["x-roles"])
+    assert {"admin", "manager"} <= roles <= ROLES
+    changes = name.startswith("POST") and not name.endswith("ws-ticket")
+    assert ("viewer" in roles) is not (changes or name in REASONING)
+    assert name not in REASONING or roles == {"admin", "manager"}
+
+
+@pytest.mark.parametrize("name", GUARDED)
 def test_every_operation_says_what_can_go_wrong(name: str):
-    answers = BRAIN[name]["responses"]
-    expected = {"200", "401", "422", "500", "502", "503"}
-    if "requestBody" in BRAIN[name]:
+    answers = GUARDED[name]["responses"]
+    (success,) = {status for status in answers if status.startswith("2")}
+    expected = {"401", "422", "500", "502", "503"}
+    if "requestBody" in GUARDED[name]:
         expected |= {"400", "408", "413", "415"}
+    if "x-roles" in GUARDED[name]:
+        expected |= {"403"}
     assert expected <= set(answers)
-    for status in set(answers) - {"200"}:
+    for status in set(answers) - {success}:
         schema = answers[status]["content"]["application/json"]["schema"]
         assert schema == {"$ref": "#/components/schemas/Refused"}
         assert "`" in answers[status]["description"]
@@ -66,6 +113,6 @@ def test_every_operation_and_parameter_is_described(name: str):
 def test_every_schema_and_property_is_described(name: str):
     schema = SPEC["components"]["schemas"][name]
     assert schema["description"].endswith(".")
-    for field, value in schema["properties"].items():
+    for field, value in schema.get("properties", {}).items():
         is_itself = "$ref" in value or "const" in value
         assert is_itself or value["description"].endswith("."), f"{name}.{field}"

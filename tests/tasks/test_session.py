@@ -1,10 +1,13 @@
 """One session a run: its settings are read once, its clients built once and closed with it."""
 
 import asyncio
+import io
+import json
 import logging
 from dataclasses import dataclass, field
 
 import pytest
+from prefect.logging.handlers import PrefectConsoleHandler
 
 from tasks.session import current_session, once, open_session
 
@@ -84,7 +87,7 @@ async def test_a_client_that_cannot_be_opened_is_closed_and_built_anew():
             await get_client()
         client.is_refused = False
         assert await get_client() is client
-    assert log == ["open a", "close a", "close a"]
+    assert log == ["close a", "open a", "close a"]
 
 
 async def test_a_client_can_be_closed_before_the_end():
@@ -155,3 +158,37 @@ async def test_a_run_logs_no_line_for_each_step_that_went_well(line: str, is_kep
     async with open_session("a run"):
         record = logging.makeLogRecord({"msg": line})
         assert bool(logging.getLogger("prefect.task_runs").filter(record)) is is_kept
+
+
+async def test_what_a_run_logs_goes_to_the_console_as_json_with_its_id(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setenv("LOG_FORMAT", "json")
+    written, root = io.StringIO(), logging.getLogger()
+    console = PrefectConsoleHandler(written)
+    before = list(root.handlers)
+    root.addHandler(console)
+    try:
+        async with open_session("run-1"):
+            logging.getLogger("aletheia.test_session").warning("odd :rocket:")
+        async with open_session("run-2"):
+            logging.getLogger("aletheia.test_session").warning("odd again")
+    finally:
+        root.handlers[:] = before
+    first, second = map(json.loads, written.getvalue().splitlines())
+    assert (first["message"], first["run_id"]) == ("odd :rocket:", "run-1")
+    assert (second["message"], second["run_id"]) == ("odd again", "run-2")
+
+
+async def test_the_console_of_a_run_may_stay_text(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("LOG_FORMAT", "text")
+    written, root = io.StringIO(), logging.getLogger()
+    console = PrefectConsoleHandler(written)
+    root.addHandler(console)
+    try:
+        async with open_session("run-1"):
+            logging.getLogger("aletheia.test_session").warning("plain")
+        assert console in root.handlers
+    finally:
+        root.removeHandler(console)
+    assert written.getvalue() == "plain\n"

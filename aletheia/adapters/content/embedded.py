@@ -43,6 +43,15 @@ class EmbeddedContent(EmbeddedDocuments):
         """Return the ids of all documents."""
         yield [document["_id"] for document in await self.find(COLLECTION, {})]
 
+    async def list_page(
+        self, after: str, limit: int, *, department: str | None = None
+    ) -> list[str]:
+        """Return the next ids after one, in their order."""
+        where = {} if department is None else {_DEPARTMENT: department}
+        following = {**where, "_id": {"$gt": after}}
+        found = await self.find(COLLECTION, following, sort="_id", limit=limit)
+        return [document["_id"] for document in found]
+
     async def read_items(self, ids: Sequence[str]) -> dict[str, SavedItem]:
         """Read documents by id."""
         found = await self.get(COLLECTION, ids, with_payload=True)
@@ -61,6 +70,14 @@ class EmbeddedContent(EmbeddedDocuments):
             for item in items
         ]
         return await self.insert(COLLECTION, documents)
+
+    async def delete_item(self, item: SavedItem) -> bool:
+        """Delete an item of ours, unless it was changed; return whether it is gone."""
+        found = (await self.read_items([item.id])).get(item.id)
+        if found is not None and found == item and item.automation is not None:
+            await self.delete(COLLECTION, {"_id": item.id})
+            return True
+        return found is None
 
     async def count_created(self, run_id: str) -> dict[str, int]:
         """Count the items of a run, by department."""

@@ -1,5 +1,6 @@
 """A project's items in a MongoDB that the application uses as well, beside our collections."""
 
+import heapq
 import logging
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterable, Sequence
@@ -24,6 +25,7 @@ _ID: Final = "_id"
 _READ: Final = dict.fromkeys(
     ("content", "summary", "context", "user_id", "created_at", "automation"), 1
 )
+_FIRST: Final = ObjectId("0" * ID_DIGITS)
 _IDS_LISTED_AT_ONCE: Final = 10_000
 _DATABASE_DIFFERS_IN_CASE: Final = 13297
 
@@ -62,6 +64,40 @@ class MongoContent(MongoDocuments):
                         page = []
                 if page:
                     yield page
+
+    async def list_page(
+        self, after: str, limit: int, *, department: str | None = None
+    ) -> list[str]:
+        """Return the next ids after one: those of the usual type in their order, then others.
+
+        Others are looked for among all ids, and only once no more of the usual type follow: no
+        comparison holds for ids of several types.
+        """
+        page: list[str] = []
+        is_usual = _is_usual(after)
+        if is_usual or not after:
+            page = await self._list_usual(after, limit, department)
+        if len(page) < limit:
+            others = await self._list_others("" if is_usual else after, department)
+            page += heapq.nsmallest(limit - len(page), others)
+        return page
+
+    async def _list_usual(self, after: str, limit: int, department: str | None) -> list[str]:
+        where: _Raw = {} if department is None else {"automation.department": department}
+        where[_ID] = {"$gt": ObjectId(after)} if after else {"$gte": _FIRST}
+        with self._translating():
+            cursor = self._gather().find(where, {_ID: 1}).sort(_ID, 1).limit(limit)
+            found = [row[_ID] for row in await cursor.to_list()]
+        return [write_id(raw) for raw in found if isinstance(raw, ObjectId)]
+
+    async def _list_others(self, after: str, department: str | None) -> list[str]:
+        if department is not None:
+            ids = await self.list_department(department)
+            return [written for written in ids if written > after and not _is_usual(written)]
+        others: list[str] = []
+        async for ids in self.list_ids():
+            others += [written for written in ids if written > after and not _is_usual(written)]
+        return others
 
     async def read_items(self, ids: Sequence[str]) -> dict[str, SavedItem]:
         """Read documents by id."""
@@ -113,6 +149,20 @@ class MongoContent(MongoDocuments):
             log.error("E11000: refused by a unique index of the application: %s", refused)
         return inserted
 
+    async def delete_item(self, item: SavedItem) -> bool:
+        """Delete an item of ours, unless it was changed; return whether it is gone."""
+        raw_id = read_id(item.id)
+        with self._translating():
+            found = await self._gather().find_one({_ID: raw_id})
+            if found is None:
+                return True
+            is_ours = set(found) <= {_ID, *_READ} and item.automation is not None
+            if not is_ours or read_document(item.id, found) != item:
+                return False
+            # Whoever changes it at this moment keeps it.
+            where = {_ID: raw_id, "content": item.content}
+            return (await self._gather().delete_one(where)).deleted_count == 1
+
     async def count_created(self, run_id: str) -> dict[str, int]:
         """Count the items of a run, by department."""
         counted: Counter[str] = Counter()
@@ -153,6 +203,11 @@ def write_id(raw: Any) -> str:
     if isinstance(raw, ObjectId):
         return str(raw)
     return json_util.dumps(raw, json_options=json_util.CANONICAL_JSON_OPTIONS)
+
+
+def _is_usual(written: str) -> bool:
+    """Check whether `write_id` wrote this of an ObjectId."""
+    return len(written) == ID_DIGITS and ObjectId.is_valid(written)
 
 
 def read_id(written: str) -> Any:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from aletheia.adapters.documents import worker
-from aletheia.adapters.documents.worker import Reader, Writer, retrying, unavailable
+from aletheia.adapters.documents.worker import Alongside, Reader, Writer, retrying, unavailable
 from aletheia.errors import Misconfigured, Unavailable
 from aletheia.store.patience import STORE
 
@@ -36,7 +36,8 @@ class SqliteFile:
     Its directory is created on opening if it is missing. `written_format`, of its tables, is kept
     in the file, so that an older program does not touch what a newer one wrote. `setup` creates the
     tables, if they are known beforehand; repeatable. Errors and threads are called by `name`. With
-    `is_durable` an answer to a write means that it survives a power failure, too.
+    `is_durable` an answer to a write means that it survives a power failure, too. `alongside` is
+    written with every transaction.
     """
 
     def __init__(
@@ -47,9 +48,11 @@ class SqliteFile:
         setup: Callable[[sqlite3.Connection], None] | None = None,
         name: str = STORE,
         is_durable: bool = True,
+        alongside: Alongside | None = None,
     ) -> None:
         self._path, self._format, self._setup, self._name = path, written_format, setup, name
         self._is_durable, self._opening = is_durable, threading.Lock()
+        self._alongside = alongside
         self._workers: tuple[Writer, Reader] | None = None
 
     async def open(self) -> None:
@@ -95,7 +98,8 @@ class SqliteFile:
                     raise FileNotFoundError(f"{self._path} is not the file that was opened")
 
             writing.execute("PRAGMA busy_timeout = 0")
-            self._workers = Writer(self._name, writing, check), Reader(self._name, reading, check)
+            writer = Writer(self._name, writing, check, self._alongside)
+            self._workers = writer, Reader(self._name, reading, check)
 
     def _close(self) -> None:
         with self._opening:

@@ -6,28 +6,29 @@ array filters, compound `$group` ids or change streams; and no `_id` in compound
 """
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager
-from datetime import UTC, datetime
-from typing import cast
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
+from typing import Any, cast
 
 from pymongo import AsyncMongoClient, ReturnDocument, UpdateOne
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import BulkWriteError, PyMongoError
 
+from aletheia.adapters.documents.mongodb_counters import COUNTERS, MongoCounters
 from aletheia.adapters.documents.mongodb_errors import indices_of_duplicates, translating
 from aletheia.adapters.documents.mongodb_queries import (
     CODEC,
     encode_document,
     filter_of,
     filter_of_update,
+    measure_skew_s,
     operators_of,
     rounds_of,
 )
 from aletheia.adapters.documents.notation import (
     ID,
+    LAST_WRITE_S,
     PAYLOAD,
     check_change,
     check_collection,
@@ -38,9 +39,11 @@ from aletheia.adapters.documents.notation import (
     check_names,
     check_top_level,
     check_updates,
+    check_writes,
 )
-from aletheia.documents import Change, Document, Update, Where
+from aletheia.documents import Change, Document, Update, Where, Write, write_in_turn
 from aletheia.errors import Misconfigured, Unavailable
+from aletheia.series import NOTHING, Counts
 from aletheia.store.patience import STORE
 
 IN_FLIGHT = 16
@@ -51,8 +54,6 @@ IDS_AT_ONCE = 1000
 
 UPSERT_TRIES = 5
 """Two upserts of one new id can collide, and the loser has to try again."""
-
-CLOCK_PROBES = 3
 
 TIMEOUT_S = 5.0
 """How long a server is looked for before it counts as out of reach."""
@@ -65,9 +66,14 @@ class MongoDocuments:
     into a message of ours.
     """
 
+    has_transactions: bool = False
+
     def __init__(self, uri: str, database: str) -> None:
         self._uri, self._name = uri, database
         self._database: AsyncDatabase[Document] | None = None
+        self._counters = MongoCounters(
+            lambda updates: self._upsert_rounds(COUNTERS, updates), lambda: self.find(COUNTERS, {})
+        )
 
     async def open(self) -> None:
         """Connect, and check that the server answers. Idempotent.
@@ -78,7 +84,7 @@ class MongoDocuments:
         """
         if self._database is not None:
             return
-        database = self._connect()
+        database = _connect(self._uri, self._name)
         try:
             with self._translating():
                 await database.client.admin.command("ping")
@@ -88,7 +94,10 @@ class MongoDocuments:
         self._database = database
 
     async def close(self) -> None:
-        """Disconnect. Idempotent."""
+        """Write what was noted, and disconnect. Idempotent."""
+        with suppress(Unavailable, TimeoutError):  # as where it is closed already
+            async with asyncio.timeout(LAST_WRITE_S):
+                await self._counters.add()
         database, self._database = self._database, None
         if database is not None:
             await database.client.close()
@@ -100,7 +109,13 @@ class MongoDocuments:
         with self._translating():
             await target.create_index(keys)
 
-    async def insert(self, collection: str, documents: Sequence[Document]) -> set[str]:
+    async def insert(
+        self,
+        collection: str,
+        documents: Sequence[Document],
+        *,
+        counts: Mapping[str, Counts] | None = None,
+    ) -> set[str]:
         """Insert what is not there yet, and return its ids."""
         target = self._collection(collection)
         checked = check_documents(documents)
@@ -108,13 +123,15 @@ class MongoDocuments:
             return set()
         encoded = [encode_document(document) for document in checked]
         ids = [cast("str", document[ID]) for document in checked]
+        duplicates: set[int] = set()
         with self._translating():
             try:
                 await target.insert_many(encoded, ordered=False)
             except BulkWriteError as error:
                 duplicates = indices_of_duplicates(error)
-                return {id_ for index, id_ in enumerate(ids) if index not in duplicates}
-        return set(ids)
+        inserted = {id_ for index, id_ in enumerate(ids) if index not in duplicates}
+        await self._counters.add([(counts or {}).get(id_, NOTHING) for id_ in inserted])
+        return inserted
 
     async def update(self, collection: str, updates: Sequence[Update]) -> list[bool]:
         """Change documents whose condition holds, and say for each whether it did.
@@ -135,16 +152,20 @@ class MongoDocuments:
                     )
                 answers[index] = result.matched_count > 0
 
-        for indices in rounds_of([update.id for update in updates]):
-            await _all(make, indices)
+        try:
+            for indices in rounds_of([update.id for update in updates]):
+                await _all(make, indices)
+        finally:
+            for update, is_made in zip(updates, answers, strict=True):
+                if is_made:
+                    self._counters.note(update.counts)
+        await self._counters.add()
         return answers
 
     async def upsert(self, collection: str, updates: Sequence[Update]) -> None:
         """Change documents, creating those that are missing."""
-        target = self._collection(collection)
-        check_updates(updates, is_upsert=True)
-        for indices in rounds_of([update.id for update in updates]):
-            await self._upsert_once(target, [updates[index] for index in indices])
+        await self._upsert_rounds(collection, updates)
+        await self._counters.add([update.counts for update in updates])
 
     async def get(
         self, collection: str, ids: Sequence[str], *, with_payload: bool = False
@@ -184,7 +205,13 @@ class MongoDocuments:
             ).to_list()
 
     async def take(
-        self, collection: str, where: Where, change: Change, *, sort: str | None = None
+        self,
+        collection: str,
+        where: Where,
+        change: Change,
+        *,
+        sort: str | None = None,
+        counts: Counts = NOTHING,
     ) -> Document | None:
         """Change the first document for which conditions hold, and return it.
 
@@ -201,13 +228,30 @@ class MongoDocuments:
             )
         if taken is not None:
             taken.pop(PAYLOAD, None)
+            await self._counters.add([counts])
         return taken
 
-    async def delete(self, collection: str, where: Where, *, limit: int | None = None) -> int:
+    async def write(self, writes: Sequence[Write]) -> list[Any]:
+        """Make writes one after the other; what none of them may be is found out before."""
+        check_writes(writes)
+        return await write_in_turn(self, writes)
+
+    async def delete(
+        self,
+        collection: str,
+        where: Where,
+        *,
+        limit: int | None = None,
+        counts: Counts = NOTHING,
+    ) -> int:
         """Delete the documents for which conditions hold, in the order of their ids."""
-        target = self._collection(collection)
         check_limit(limit)
-        chosen = filter_of(where)
+        deleted = await self._delete(collection, where, limit)
+        await self._counters.add([{name: by * deleted for name, by in counts.items()}])
+        return deleted
+
+    async def _delete(self, collection: str, where: Where, limit: int | None) -> int:
+        target, chosen = self._collection(collection), filter_of(where)
         if limit is None:
             with self._translating():
                 return (await target.delete_many(chosen)).deleted_count
@@ -240,48 +284,19 @@ class MongoDocuments:
             rows = await (await target.aggregate(pipeline)).to_list()
         return {row["_id"]: row["count"] for row in rows if isinstance(row["_id"], str)}
 
+    def note(self, counts: Counts) -> None:
+        """Add to counters with the next write that counts, or when the store is closed."""
+        self._counters.note(counts)
+
+    async def counters(self) -> dict[str, float]:
+        """Read all counters, what was noted here among them."""
+        await self._counters.add()
+        return await self._counters.numbers()
+
     async def clock_skew_s(self) -> float | None:
-        """Measure how far the server's clock is ahead of ours, in seconds.
-
-        Half of the fastest of some round trips is taken for the way there.
-        """
-        admin = self._opened().client.admin
-        probes: list[tuple[float, float]] = []
-        for _ in range(CLOCK_PROBES):
-            began, asked_at = time.monotonic(), time.time()
-            with self._translating():
-                answer = await admin.command("hello")
-            round_trip_s = time.monotonic() - began
-            there = answer.get("localTime")
-            if not isinstance(there, datetime):
-                return None
-            there_s = there.replace(tzinfo=UTC).timestamp()
-            probes.append((round_trip_s, there_s - (asked_at + round_trip_s / 2)))
-        return min(probes)[1]
-
-    def _connect(self) -> AsyncDatabase[Document]:
-        try:
-            client: AsyncMongoClient[Document] = AsyncMongoClient(
-                self._uri,
-                appname="aletheia",
-                maxPoolSize=2 * IN_FLIGHT,
-                w="majority",
-                journal=True,
-                wTimeoutMS=10_000,
-                serverSelectionTimeoutMS=int(TIMEOUT_S * 1000),
-                connectTimeoutMS=int(TIMEOUT_S * 1000),
-                waitQueueTimeoutMS=10_000,
-                socketTimeoutMS=30_000,
-            )
-            return client.get_database(self._name, codec_options=CODEC)
-        except (PyMongoError, ValueError, TypeError) as error:
-            kind = type(error).__name__
-        # Raised out here, as an error about a URI that cannot be read may quote any part of it.
-        raise Misconfigured(
-            "MONGODB_URI",
-            f"it, or the database {self._name!r}, cannot be read ({kind}); user and password "
-            "must be percent-encoded",
-        )
+        """Measure how far the server's clock is ahead of ours, in seconds."""
+        with self._translating():
+            return await measure_skew_s(self._opened())
 
     def _opened(self) -> AsyncDatabase[Document]:
         if self._database is None:
@@ -294,6 +309,12 @@ class MongoDocuments:
 
     def _translating(self) -> AbstractContextManager[None]:
         return translating(self._uri)
+
+    async def _upsert_rounds(self, collection: str, updates: Sequence[Update]) -> None:
+        target = self._collection(collection)
+        check_updates(updates, is_upsert=True)
+        for indices in rounds_of([update.id for update in updates]):
+            await self._upsert_once(target, [updates[index] for index in indices])
 
     async def _upsert_once(
         self, target: AsyncCollection[Document], updates: Sequence[Update]
@@ -325,6 +346,31 @@ class MongoDocuments:
                     return
                 else:
                     return
+
+
+def _connect(uri: str, name: str) -> AsyncDatabase[Document]:
+    try:
+        client: AsyncMongoClient[Document] = AsyncMongoClient(
+            uri,
+            appname="aletheia",
+            maxPoolSize=2 * IN_FLIGHT,
+            w="majority",
+            journal=True,
+            wTimeoutMS=10_000,
+            serverSelectionTimeoutMS=int(TIMEOUT_S * 1000),
+            connectTimeoutMS=int(TIMEOUT_S * 1000),
+            waitQueueTimeoutMS=10_000,
+            socketTimeoutMS=30_000,
+        )
+        return client.get_database(name, codec_options=CODEC)
+    except (PyMongoError, ValueError, TypeError) as error:
+        kind = type(error).__name__
+    # Raised out here, as an error about a URI that cannot be read may quote any part of it.
+    raise Misconfigured(
+        "MONGODB_URI",
+        f"it, or the database {name!r}, cannot be read ({kind}); user and password "
+        "must be percent-encoded",
+    )
 
 
 async def _all(make: Callable[[int], Awaitable[None]], indices: Sequence[int]) -> None:

@@ -1,19 +1,24 @@
-"""Conditions, changes and documents as MongoDB takes them."""
+"""Conditions, changes and documents as MongoDB takes them, and the time it has."""
 
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import bson
 from bson import CodecOptions, DBRef, Int64
 from bson.codec_options import TypeDecoder, TypeRegistry
 from bson.raw_bson import RawBSONDocument
+from pymongo.asynchronous.database import AsyncDatabase
 
 from aletheia.adapters.documents.notation import ID, Condition, read_where
 from aletheia.documents import Change, Document, Update, Where
 
 MAX_BYTES = 16 * 2**20
 """Largest document MongoDB holds, in BSON."""
+
+CLOCK_PROBES = 3
 
 
 class _Plain(TypeDecoder):
@@ -98,3 +103,21 @@ def rounds_of(ids: Sequence[str]) -> list[list[int]]:
         rounds[seen[id_]].append(index)
         seen[id_] += 1
     return rounds
+
+
+async def measure_skew_s(database: AsyncDatabase[Document]) -> float | None:
+    """Measure how far a server's clock is ahead of ours, in seconds; `None` if it tells none.
+
+    Half of the fastest of some round trips is taken for the way there.
+    """
+    probes: list[tuple[float, float]] = []
+    for _ in range(CLOCK_PROBES):
+        began, asked_at = time.monotonic(), time.time()
+        answer = await database.client.admin.command("hello")
+        round_trip_s = time.monotonic() - began
+        there = answer.get("localTime")
+        if not isinstance(there, datetime):
+            return None
+        there_s = there.replace(tzinfo=UTC).timestamp()
+        probes.append((round_trip_s, there_s - (asked_at + round_trip_s / 2)))
+    return min(probes)[1]

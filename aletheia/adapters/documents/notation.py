@@ -22,10 +22,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, cast
 
-from aletheia.documents import Change, Document, Update, Where
+from aletheia.documents import Change, Document, Insert, Take, Update, Upsert, Where, Write
 
 ID = "_id"
 PAYLOAD = "payload"
+
+LAST_WRITE_S = 1.0
+"""How long a store that is closed waits for what was noted to be written, seconds.
+
+A store that is locked or away must not keep a run from ending; too little is counted then.
+"""
 
 MAX_DEPTH = 90
 """Levels of nesting; MongoDB takes 100 and counts some of its own."""
@@ -151,6 +157,20 @@ def check_updates(updates: Sequence[Update], *, is_upsert: bool = False) -> None
         _check_id(update.id)
         if is_upsert and update.where:
             raise ValueError(f"an upsert of {update.id!r} cannot have conditions")
+
+
+def check_writes(writes: Sequence[Write]) -> None:
+    """Check the writes of a group; raises as the checks of each."""
+    for write in writes:
+        check_collection(write.collection)
+        match write:
+            case Insert():
+                check_documents(write.documents)
+            case Upsert():
+                check_updates(write.updates, is_upsert=True)
+            case Take():
+                read_where(write.where)
+                check_change(write.change)
 
 
 def check_change(change: Change) -> None:

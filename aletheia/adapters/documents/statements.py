@@ -54,7 +54,7 @@ def insert_rows(
 def update_rows(
     connection: sqlite3.Connection, table: Table, steps: Sequence[tuple[Update, Clause]]
 ) -> tuple[list[bool], list[str]]:
-    """Make updates whose condition holds; return whether each did, and which did not fit."""
+    """Make updates whose condition holds; return whether each was made, and which did not fit."""
     answers: list[bool] = []
     complaints: list[str] = []
     for update, (sql, parameters) in steps:
@@ -70,23 +70,27 @@ def update_rows(
             _change_row(connection, table, id_, row, update.change)
         except ValueError as error:
             complaints.append(str(error))
-        answers.append(True)
+            answers.append(False)
+        else:
+            answers.append(True)
     return answers, complaints
 
 
 def upsert_rows(
     connection: sqlite3.Connection, table: Table, updates: Sequence[Update]
-) -> list[str]:
-    """Make updates, creating documents that are missing; return which did not fit."""
+) -> tuple[list[bool], list[str]]:
+    """Make updates, creating documents that are missing; return as `update_rows` does."""
+    answers: list[bool] = []
     complaints: list[str] = []
     for update in updates:
         connection.execute(
             f"INSERT INTO {table.documents}(id, body) VALUES (?, '{{}}') ON CONFLICT DO NOTHING",
             (escape(update.id),),
         )
-        _, errors = update_rows(connection, table, [(update, ("1", []))])
+        made, errors = update_rows(connection, table, [(update, ("1", []))])
+        answers += made
         complaints += errors
-    return complaints
+    return answers, complaints
 
 
 def select(

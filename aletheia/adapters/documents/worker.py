@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from aletheia.errors import Unavailable
 from aletheia.store.patience import STORE
@@ -134,6 +134,22 @@ class Reader:
         return jobs, entry is not None
 
 
+class Alongside(Protocol):
+    """What each transaction of a writer writes beside its jobs; called by the writer's thread."""
+
+    def begin(self) -> None:
+        """Begin a transaction; the one before may have been rolled back."""
+        ...
+
+    def write(self, connection: sqlite3.Connection) -> None:
+        """Write, right before the commit."""
+        ...
+
+    def settle(self) -> None:
+        """Learn that the transaction is committed."""
+        ...
+
+
 class Writer(Reader):
     """A thread that does all jobs waiting for it in one transaction, answered after its commit.
 
@@ -141,6 +157,16 @@ class Writer(Reader):
     """
 
     _group_size = 256
+
+    def __init__(
+        self,
+        name: str,
+        connection: sqlite3.Connection,
+        check: Callable[[], None],
+        alongside: Alongside | None = None,
+    ) -> None:
+        self._alongside = alongside
+        super().__init__(name, connection, check)
 
     def _serve(self, jobs: list[_Job]) -> None:
         if not jobs:
@@ -151,14 +177,24 @@ class Writer(Reader):
             is_wanted=lambda: not all(job.future.cancelled() for job in jobs),
         )
         try:
-            for job in jobs:
-                job.answer = job.work(self._connection)
-            self._connection.execute("COMMIT")
+            self._do(jobs)
         except Exception as error:
             self._roll_back()
             if len(jobs) == 1:
                 raise
             self._serve_singly(jobs, error)
+
+    def _do(self, jobs: list[_Job]) -> None:
+        """Do these jobs, and what is written alongside, and commit."""
+        if self._alongside is not None:
+            self._alongside.begin()
+        for job in jobs:
+            job.answer = job.work(self._connection)
+        if self._alongside is not None:
+            self._alongside.write(self._connection)
+        self._connection.execute("COMMIT")
+        if self._alongside is not None:
+            self._alongside.settle()
 
     def _serve_singly(self, jobs: list[_Job], first: Exception) -> None:
         """Do each job of a failed group in a transaction of its own, so that only bad ones fail.

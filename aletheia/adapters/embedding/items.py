@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from aletheia.analysis.ports import Embedder
 from aletheia.errors import AletheiaError
-from aletheia.items.calibration import Embed
+from aletheia.items.word_vectors import Embed
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,7 @@ class ItemModel:
     name: str  # of the model, which its calibration goes by
     vectors: str  # the name of its vectors: the model, and whatever else they depend on
     embed: Embed
+    is_mock: bool = False  # whether its vectors mean nothing
 
 
 def name_vectors_of(embedder: Embedder, model: str) -> str:

@@ -6,8 +6,6 @@ each sending, and the connection goes to what was checked then, so that an answe
 changes in between changes nothing. Nobody may redirect.
 """
 
-import hashlib
-import hmac
 import ipaddress
 import socket
 import ssl
@@ -24,15 +22,17 @@ from aletheia.adapters.http import HttpClient
 from aletheia.errors import InvalidTask, Misconfigured, Refused, Unavailable
 from aletheia.events.log import SavedEvent
 from aletheia.events.ports import WEBHOOK
+from aletheia.events.signatures import (
+    EVENT_ID_HEADER,
+    SIGNATURE_HEADER,
+    TIMESTAMP_HEADER,
+    sign,
+)
 from aletheia.store.clock import SYSTEM_CLOCK
 
 ALLOWED_HOSTS: Final = "WEBHOOK_ALLOWED_HOSTS"
 SECRET: Final = "WEBHOOK_SECRET"  # noqa: S105 - the name of a setting
 """The settings that errors point to."""
-
-TIMESTAMP_HEADER: Final = "X-Aletheia-Timestamp"
-SIGNATURE_HEADER: Final = "X-Aletheia-Signature"
-EVENT_ID_HEADER: Final = "X-Aletheia-Event-Id"
 
 REFUSES_THE_EVENT: Final = frozenset(
     {
@@ -98,12 +98,6 @@ def redact(address: str) -> str:
         return f"{url.origin()}/…" if url.host else "…"
     except ValueError:
         return "…"
-
-
-def sign(secret: str, timestamp: str, body: bytes) -> str:
-    """Make the value of the signature's header."""
-    signed = timestamp.encode() + b"." + body
-    return f"sha256={hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest()}"
 
 
 class Webhooks:

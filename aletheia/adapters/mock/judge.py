@@ -11,7 +11,8 @@ from aletheia.adapters.mock.chat import Write
 from aletheia.items.departments import Department
 from aletheia.items.prompts import judge_duplicate
 from aletheia.quality.prompts import evaluate_department, judge_quality
-from aletheia.quality.scores import PARTS, Quality, QualityItem, score_quality
+from aletheia.quality.rating import QualityItem
+from aletheia.quality.scores import PARTS, Quality, score_quality
 from aletheia.text.facts import find_difference, read_facts
 
 SPREAD: Final = 6

@@ -28,6 +28,7 @@ from aletheia.llm.messages import ChatRequest, Completion, Finish, Message
 from aletheia.llm.prices import Tokens
 from aletheia.llm.structured import find_json
 from aletheia.store.clock import SYSTEM_CLOCK
+from aletheia.telemetry import record_content
 
 log = logging.getLogger(__name__)
 
@@ -160,6 +161,7 @@ class OpenAIChat:
             "temperature": request.temperature if has_temperature else None,
         }
         given = {name: value for name, value in asked.items() if value is not None}
+        record_content(prompt=[(message.role, message.text) for message in request.messages])
         # Not by orjson: half a surrogate in a prompt is none of its.
         body = json.dumps(given).encode()
         answer = await self._api.ask(
@@ -167,6 +169,7 @@ class OpenAIChat:
         )
         outcome = answer if isinstance(answer, ErrorAnswer) else self._read(answer, request)
         if isinstance(outcome, Completion):
+            record_content(answer=outcome.text)
             return outcome
         if better := dialect.give_in(request, outcome):
             if self._dialects[request.model] == dialect:

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from http import HTTPStatus
 from statistics import median
-from typing import Final, TypeAlias, TypeVar, cast
+from typing import Any, Final, TypeAlias, TypeVar, cast
 from urllib.parse import quote
 
 from aiohttp import hdrs
@@ -27,9 +27,12 @@ from aletheia.adapters.http_answers import (
 )
 from aletheia.adapters.upstream.pages import ENVELOPES, read_int, read_page, read_tolerantly
 from aletheia.adapters.upstream.sign_in import SignIn
-from aletheia.errors import AletheiaError, Conflict, Unavailable, Unreachable
+from aletheia.errors import AletheiaError, Conflict, TimedOut, Unavailable, Unreachable
 from aletheia.intake.ports import UPSTREAM, Upstream
+from aletheia.metrics import UPSTREAM_DURATION, UPSTREAM_REQUESTS
 from aletheia.resilience.breaker import CircuitBreaker, Permit, is_breaker_failure
+from aletheia.series import Note, forget, merged
+from aletheia.store.clock import SYSTEM_CLOCK
 
 T = TypeVar("T")
 
@@ -41,6 +44,12 @@ ADDRESS: Final = "API_BASE_URL"
 
 MAX_PAGE_BYTES: Final = 64 * 2**20
 """Longest page that is read, bytes."""
+
+_NO_STATUS: Final[Mapping[type[Unavailable], str]] = {
+    TimedOut: "timeout",
+    Unreachable: "unreachable",
+}
+"""What is counted in place of a status where there was none; anything else is `lost`."""
 
 _FALSE: Final = (False, "false", "False", "FALSE")
 _NO_ERROR: Final = (*_FALSE, "none", "null")
@@ -72,6 +81,7 @@ class HttpUpstream:
         timeout_s: bound on one request, from sending it to the last byte of its answer.
         concurrency: requests in flight at once, those that only wait for a retry not counted.
         max_retries: tries after the first; see `Retries`, also about `retry_base_s`.
+        note: counts each request that is sent.
     """
 
     def __init__(
@@ -83,7 +93,9 @@ class HttpUpstream:
         concurrency: int = 5,
         max_retries: int = 3,
         retry_base_s: float = 0.5,
+        note: Note = forget,
     ) -> None:
+        self._note = note
         self._tasks_url = read_base_url(ADDRESS, base_url) + "/api/ai-tasks/"
         self._sign_in = sign_in
         self._http = HttpClient(UPSTREAM, address=ADDRESS, timeout_s=timeout_s)
@@ -102,14 +114,14 @@ class HttpUpstream:
     async def pending(self, limit: int) -> list[object]:
         """See `aletheia.intake.ports.Upstream.pending`."""
         url = URL(f"{self._tasks_url}pending?limit={limit}", encoded=True)
-        ask = partial(self._http.exchange, "GET", url, max_bytes=MAX_PAGE_BYTES)
+        ask = partial(self._ask, "pending", "GET", url, max_bytes=MAX_PAGE_BYTES)
         return await self._call(ask, lambda answer: read_page(answer.body))
 
     async def report(self, task_id: str, body: bytes) -> None:
         """See `aletheia.intake.ports.Upstream.report`."""
         segment = quote(task_id, safe="", errors="surrogatepass")
         url = URL(self._tasks_url + segment, encoded=True)
-        ask = partial(self._http.exchange, "PATCH", url, body=body)
+        ask = partial(self._ask, "task", "PATCH", url, body=body)
         await self._call(ask, lambda answer: _read_acknowledgement(answer, body))
 
     def clock_skew_s(self) -> float | None:
@@ -155,6 +167,20 @@ class HttpUpstream:
         if answer.is_success:
             return answer.read(lambda _: read(answer))
         raise answer.to_error()
+
+    async def _ask(self, endpoint: str, method: str, url: URL, **options: Any) -> Answer:
+        """Send one request, and count it by its status, or by what came in place of one."""
+        began_s, status = SYSTEM_CLOCK.steady_s(), "cancelled"
+        try:
+            answer = await self._http.exchange(method, url, **options)
+            status = str(answer.status)
+        except Unavailable as error:
+            status = str(error.status or _NO_STATUS.get(type(error), "lost"))
+            raise
+        finally:
+            took = UPSTREAM_DURATION.observe(endpoint, amount=SYSTEM_CLOCK.steady_s() - began_s)
+            self._note(merged(UPSTREAM_REQUESTS.add(endpoint, method, status), took))
+        return answer
 
     async def _exchange(self, ask: Ask, header: str | None) -> Answer:
         headers = {} if header is None else {hdrs.AUTHORIZATION: header}

@@ -16,6 +16,8 @@ from yarl import URL
 from aletheia.adapters.http import HttpClient, is_token, read_address
 from aletheia.adapters.http_answers import Answer, as_text, excerpt, load_object
 from aletheia.errors import BadAnswer, Misconfigured, Refused, Unauthorized, Unavailable
+from aletheia.metrics import SIGN_INS
+from aletheia.series import Note, forget
 
 SIGN_IN: Final = "sign-in"
 """What errors call the token endpoint."""
@@ -60,6 +62,7 @@ class OAuth2SignIn:
     client_auth: ClientAuth = "client_secret_basic"
     timeout_s: float = 30.0
     clock: Callable[[], float] = time.monotonic
+    note: Note = forget  # counts each token that is asked for
     _token: _Token | None = field(default=None, init=False)
     _renewal: asyncio.Task[str] | None = field(default=None, init=False)
 
@@ -108,6 +111,15 @@ class OAuth2SignIn:
             renewal.exception()  # seen, even if every caller was cancelled meanwhile
 
     async def _fetch(self) -> str:
+        outcome = "failed"
+        try:
+            header = await self._fetch_token()
+            outcome = "succeeded"
+        finally:
+            self.note(SIGN_INS.add(outcome))
+        return header
+
+    async def _fetch_token(self) -> str:
         asked_at = self.clock()
         answer = await self._ask()
         # No error shows the body of a success: the token is in it.

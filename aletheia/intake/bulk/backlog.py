@@ -178,7 +178,16 @@ class Backlog:
     async def _write_order(self, draft: Draft) -> bool:
         key, provider, claims = uuid.uuid4().hex, self._deps.batches.provider, draft.all_claims
         run_id, spending = self._deps.run_id, self._deps.spending
-        call = Call(key, provider, draft.model, "embedding", run_id=run_id, is_batch=True)
+        call = Call(
+            key,
+            provider,
+            draft.model,
+            "embedding",
+            run_id=run_id,
+            computation=key,
+            tasks=len(claims),
+            is_batch=True,
+        )
         try:
             reservation = await spending.reserve(call, Tokens(draft.tokens))
             try:

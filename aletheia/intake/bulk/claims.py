@@ -59,7 +59,7 @@ class LaneLedger(Ledger):
 
     def __init__(self, documents: Documents, settings: IntakeSettings, *, clock: Clock) -> None:
         changed = settings.model_copy(update={"lease_seconds": LEASE_S})
-        super().__init__(documents, changed, owner=OWNER, clock=clock)
+        super().__init__(documents, changed, owner=OWNER, clock=clock, lane="bulk")
         self.claims = LaneClaims(self.rows)
 
     async def prepare(self) -> None:

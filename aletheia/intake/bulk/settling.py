@@ -116,7 +116,7 @@ class Settling:
         async with aclosing(self._deps.batches.answers(batch, order["model"])) as answers:
             async for page in answers:
                 answered = [answer for answer in page if answer.index < len(rows)]
-                await self._take_in_page(rows, answered)
+                await self._take_in_page(order["_id"], rows, answered)
                 seen.update(answer.index for answer in answered)
                 used += sum(_tokens_of(answer) or 0 for answer in answered)
                 # Servers that count nothing say so of every line.
@@ -128,7 +128,7 @@ class Settling:
         return used if is_counted and is_whole else None
 
     async def _take_in_page(
-        self, rows: Sequence[Mapping[str, int]], page: Sequence[Finished]
+        self, order_id: str, rows: Sequence[Mapping[str, int]], page: Sequence[Finished]
     ) -> None:
         answers = {row: answer for answer in page for row in rows[answer.index]}
         tokens = tokens_in({answer.index: rows[answer.index] for answer in page})
@@ -140,6 +140,7 @@ class Settling:
         for claim in claims:
             if claim.state is not RowState.PROCESSING:
                 continue
+            claim.note_computation(order_id)
             wording = self._ledger.rows.wording(claim.entry)
             try:
                 outcomes.append((claim, outcome_of(answers[claim.row_id], wording)))

@@ -15,7 +15,8 @@ from aletheia.quality.prompts.judge_quality import (
     choose_items,
     quote_material,
 )
-from aletheia.quality.scores import Part, QualityItem
+from aletheia.quality.rating import QualityItem
+from aletheia.quality.scores import Part
 
 MAX_REMARKS: Final = 8
 """Upper bound of findings, and of suggestions, that are asked for."""

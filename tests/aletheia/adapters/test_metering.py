@@ -28,11 +28,15 @@ from aletheia.errors import (
 )
 from aletheia.llm.calls import CallPlan, PlannedCall
 from aletheia.llm.prices import PriceTable, Tokens
-from aletheia.llm.usage import Spending, UsageState
+from aletheia.llm.usage import USAGE, Spending, UsageState
+from aletheia.logs import about_tasks
+from aletheia.metrics import PROVIDER_CALLS, PROVIDER_DURATION
 from aletheia.resilience.breaker import CircuitBreaker
 from aletheia.resilience.limits import RateLimiter, RateLimits, Tier
+from aletheia.series import Counters
 from tests.aletheia.llm.spenders import PRICES
 from tests.aletheia.resilience.conftest import Clock, clock, documents, mongodb_uri
+from tests.fakes.tracing import recording
 from tests.fakes.usage import budget_limits, read_usage
 
 __all__ = ["clock", "documents", "mongodb_uri"]
@@ -429,3 +433,55 @@ async def test_a_probe_that_may_not_be_sent_defers_the_request(wide: Gates):
     wide.limiter.limits = RateLimits(minute=2, hour=9, day=9, week=9, month=9)
     with pytest.raises(RateLimited):
         await wide.ask(PLAN, ending(BROKEN, BROKEN), probe=make_probe())
+
+
+async def test_calls_are_counted_by_how_they_ended(gates: Gates):
+    await gates.ask(PLAN, ending(Sent()))
+    with pytest.raises(Unavailable):
+        await gates.ask(PLAN, ending(Unavailable("openai", "down", status=503)))
+    counters = Counters(await gates.documents.counters())
+    assert counters.by(PROVIDER_CALLS, "outcome", provider="openai") == {
+        "succeeded": 1,
+        "failed": 1,
+    }
+    assert counters.histogram(PROVIDER_DURATION, "openai", "embedding").count == 2
+
+
+async def test_a_refused_call_is_none(gates: Gates):
+    with pytest.raises(BudgetExceeded):
+        await gates.ask(replace(PLAN, max_tokens=Tokens(2000)), ending(Sent()))
+    assert Counters(await gates.documents.counters()).total(PROVIDER_CALLS) == 0
+
+
+async def test_a_local_model_is_counted_without_the_time_of_who_takes_its_answers(gates: Gates):
+    recorded = Recorded(MockEmbedder(), gates.spending, "run")
+    async for _ in recorded.embed(recorded.canonical_model(None), ["a text"]):
+        await asyncio.sleep(0.3)
+    counters = Counters(await gates.documents.counters())
+    took = counters.histogram(PROVIDER_DURATION, "mock", "embedding")
+    assert (took.count, counters.total(PROVIDER_CALLS, outcome="succeeded")) == (1, 1)
+    assert took.total < 0.25
+
+
+async def test_a_call_names_the_tasks_and_the_run_that_it_is_made_for(gates: Gates):
+    traced = recording()
+    recorded = Recorded(MockEmbedder(default_model="m"), gates.spending, "run")
+    with about_tasks(["t1", "t2"]) as computation:
+        await gates.ask(PLAN, ending(Sent()))
+        async for _ in recorded.embed("m", ["a", "b"]):
+            pass
+    await gates.ask(PLAN, ending(Sent()))
+    found = await gates.documents.find(USAGE, {"computation": computation.id})
+    assert sorted((call["provider"], call["tasks"]) for call in found) == [
+        ("mock", 2),
+        ("openai", 2),
+    ]
+    *of_tasks, of_none = traced.named("embeddings m")
+    assert len(of_tasks) == 2
+    for span in of_tasks:
+        assert span.attributes["aletheia.task.ids"] == ["t1", "t2"]
+        assert span.attributes["aletheia.computation.id"] == computation.id
+        assert span.attributes["aletheia.run.id"] == "run"
+    assert "aletheia.task.ids" not in of_none.attributes
+    (unattributed,) = await gates.documents.find(USAGE, {"computation": None})
+    assert unattributed["tasks"] == 0

@@ -14,8 +14,10 @@ from aletheia.brain.index import IndexedBrain
 from aletheia.brain.intents import OUTBOX
 from aletheia.brain.ports import BrainDepartment, BrainItem, Upserted
 from aletheia.errors import InvalidTask, Refused, Unavailable
+from aletheia.metrics import BRAIN_ITEMS, BRAIN_OUTBOX, STEP_DURATION
 from aletheia.quality.evaluation import evaluation_id
 from aletheia.quality.evaluation_store import EVALUATIONS, EvaluationRequest
+from aletheia.series import Counters
 from tests.fakes.brain import LEGAL, MODEL, NOT_EMBEDDABLE, PROJECT, SALES, BrainWorld
 from tests.fakes.brain_graphs import read_evaluation, read_neighbours
 
@@ -28,6 +30,21 @@ async def test_what_is_saved_is_delivered_and_then_forgotten(world: BrainWorld):
     assert await world.outbox.intents.count_by_project() == {}
     assert await world.deliver() == 0
     assert world.graph.upserts == [ids]
+
+
+async def test_what_waits_and_what_was_taken_is_counted(world: BrainWorld):
+    await world.save("first", "second")
+    await world.save("third")
+    assert Counters(await world.documents.counters()).value(BRAIN_OUTBOX) == 2
+    await world.deliver()
+    counters = Counters(await world.documents.counters())
+    assert counters.value(BRAIN_OUTBOX) == 0
+    assert counters.value(BRAIN_ITEMS, "indexed") == 3
+    assert counters.value(BRAIN_ITEMS, "refused") == 0
+    assert counters.histogram(STEP_DURATION, "brain").count == 1
+    world.documents.note(BRAIN_OUTBOX.add(by=7))
+    await world.outbox.intents.correct_gauge()
+    assert Counters(await world.documents.counters()).value(BRAIN_OUTBOX) == 0
 
 
 async def test_nothing_is_embedded_a_second_time(world: BrainWorld):

@@ -1,6 +1,7 @@
 """The log of events, on every backend of the store."""
 
 import asyncio
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from aletheia.events.models import (
     DepartmentSummary,
     MaxIterationsReached,
 )
+from aletheia.metrics import EVENTS_ADDED
+from aletheia.series import Counters
 from aletheia.store.project_id import check_project_id
 from tests.aletheia.adapters.documents.conftest import documents, mongodb_uri
 from tests.aletheia.events.event_processes import (
@@ -67,6 +70,15 @@ async def test_events_are_numbered_from_one_in_the_order_they_are_emitted(docume
     assert await log.read("p1") == saved
     assert [event.is_last for event in saved] == [False] * 6 + [True]
     assert [event.read() for event in saved] == [event for event, _ in story()]
+
+
+async def test_an_event_is_counted_when_it_is_new(documents: Documents):
+    log = EventLog(documents)
+    for _ in range(2):
+        for event, iteration in story():
+            await log.append(event, run_id="r", iteration=iteration)
+    counted = Counters(await documents.counters()).by(EVENTS_ADDED, "type")
+    assert counted == Counter(event.type for event, _ in story())
 
 
 async def test_a_second_pass_adds_nothing_and_gets_what_is_there(documents: Documents):
@@ -297,9 +309,9 @@ async def test_an_append_that_failed_may_be_repeated(tmp_path: Path, fault: str)
 
 async def test_an_insert_whose_answer_was_lost_is_found_again(tmp_path: Path):
     class InsertsUnheard(LosableDocuments):
-        async def insert(self, collection: str, documents: Any) -> set[str]:
+        async def insert(self, collection: str, documents: Any, **counts: Any) -> set[str]:
             self.loses_answers = False
-            done = await super().insert(collection, documents)
+            done = await super().insert(collection, documents, **counts)
             self.loses_answers = True
             return done
 

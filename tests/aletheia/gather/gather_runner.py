@@ -41,6 +41,7 @@ from aletheia.items.project_items import ProjectItems
 from aletheia.items.vector_cache import VectorCache
 from aletheia.llm.messages import ChatModel, ChatRequest, Completion
 from aletheia.llm.usage import BudgetUsage
+from aletheia.quality.embedding import QualityCounter
 from aletheia.resilience.breaker import CircuitBreaker
 from aletheia.text.language import guess_language
 from aletheia.text.normalisation import normalise
@@ -117,7 +118,7 @@ def make_deps(
         chat=chat,
         plan=GenerationPlan("default-model", items=6),
         deduplicator=Deduplicator(identity(MODEL)),
-        scorer=QualityScorer(),
+        scorer=QualityScorer(QualityCounter(None)),
         budgets=no_budgets,
         judge=None,
         decisions=ProjectDecisions(documents, project_id),

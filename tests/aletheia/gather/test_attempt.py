@@ -1,9 +1,11 @@
 """The steps of an attempt, which flows and crash suites take."""
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,12 +15,13 @@ from aletheia.adapters.content.embedded import EmbeddedContent
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.adapters.mock.chat import MockChat
 from aletheia.errors import InvalidTask
-from aletheia.events.log import EventLog
+from aletheia.events.log import EventLog, SavedEvent
 from aletheia.gather.attempt import Attempt
 from aletheia.gather.event_derivation import EventEmitter
 from aletheia.gather.progress import RunOrder, StopReason
 from aletheia.gather.scoring import Scored
 from aletheia.items.content import SavedItem
+from aletheia.items.decisions import DECISIONS
 from aletheia.items.project_items import ProjectItems
 from aletheia.items.vector_cache import VectorCache
 from tests.aletheia.gather.gather_runner import (
@@ -95,6 +98,61 @@ async def test_a_step_refuses_a_batch_that_is_not_under_way(stored: StoredRun):
         await attempt.score_department(saved)
 
 
+async def test_items_are_compared_though_the_log_is_slow_but_no_step_ends_before_it(
+    stored: StoredRun, monkeypatch: pytest.MonkeyPatch
+):
+    attempt = await stored.open()
+    turn = attempt.next_turn()
+    assert turn is not None
+    await attempt.find_stop_reason(turn)
+    batch = await attempt.generate_items(turn)
+    assert batch is not None
+    may_append, append = asyncio.Event(), EventLog.append
+
+    async def append_late(self: EventLog, *args: Any, **options: Any) -> SavedEvent:
+        await may_append.wait()
+        return await append(self, *args, **options)
+
+    monkeypatch.setattr(EventLog, "append", append_late)
+    step = asyncio.create_task(attempt.drop_duplicates(batch))
+    while not await stored.documents.count(DECISIONS, {}):
+        await asyncio.sleep(0.005)
+    assert not step.done()
+    may_append.set()
+    await step
+    (*_, last) = await EventLog(stored.documents).read(PROJECT)
+    assert last.read().type == "deduplicating"
+
+
+async def test_a_step_that_fails_leaves_no_event_to_be_added_after_it(
+    stored: StoredRun, monkeypatch: pytest.MonkeyPatch
+):
+    attempt = await stored.open()
+    turn = attempt.next_turn()
+    assert turn is not None
+    await attempt.find_stop_reason(turn)
+    batch = await attempt.generate_items(turn)
+    assert batch is not None
+    ended: list[str] = []
+
+    async def append_never(*_: Any, **__: Any) -> SavedEvent:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("append")
+        raise AssertionError
+
+    async def fail(*_: Any, **__: Any) -> None:
+        await asyncio.sleep(0)
+        raise InvalidTask("made_to_fail", "made to fail")
+
+    monkeypatch.setattr(EventLog, "append", append_never)
+    monkeypatch.setattr(VectorCache, "fill_each", fail)
+    with pytest.raises(InvalidTask, match="made to fail"):
+        await attempt.drop_duplicates(batch)
+    assert ended == ["append"]
+
+
 async def test_another_attempt_finds_the_batch_that_one_left(stored: StoredRun):
     first = await stored.open()
     turn = first.next_turn()
@@ -140,7 +198,7 @@ async def test_a_run_is_closed_once(stored: StoredRun):
     ends = [event for event in await events.read(PROJECT) if event.is_last]
     assert len(ends) == 1
     reached = [turn.department for turn in attempt.list_turns(StopReason.THRESHOLD_REACHED)]
-    assert reached == ["support"]
+    assert reached == ["support", "finance"]
 
 
 async def test_a_run_that_is_cancelled_in_the_middle_of_a_step_is_closed_as_cancelled(

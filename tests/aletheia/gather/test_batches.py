@@ -17,6 +17,7 @@ from aletheia.adapters.content.embedded import EmbeddedContent
 from aletheia.adapters.content.mongodb import MongoContent, database_of
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.adapters.mock.chat import MockChat
+from aletheia.documents import Insert
 from aletheia.errors import (
     AletheiaError,
     BudgetExceeded,
@@ -37,6 +38,7 @@ from aletheia.llm.answers import SavedAnswers
 from aletheia.llm.asking import AskPlan
 from aletheia.llm.messages import ChatModel, ChatRequest, Completion, read_quoted
 from aletheia.llm.usage import BudgetUsage
+from aletheia.quality.embedding import QualityCounter
 from aletheia.quality.prompts.judge_quality import FORM as JUDGE_FORM
 from aletheia.store.clock import Clock
 from tests.aletheia.gather.gather_runner import (
@@ -138,9 +140,22 @@ class Ledger:
         *,
         iteration: int,
     ) -> None:
+        self.describe(run_id, position, department, items, decisions, iteration=iteration)
+
+    def describe(
+        self,
+        run_id: str,
+        position: int,
+        department: Department,
+        items: Sequence[SavedItem],
+        decisions: Sequence[Decision],
+        *,
+        iteration: int,
+    ) -> Insert:
         del run_id, department
         assert len(items) == len(decisions)
         self.kept.setdefault((position, iteration), list(decisions))
+        return Insert("kept_here", [{"_id": f"{position}:{iteration}"}])
 
 
 @pytest.fixture
@@ -499,11 +514,11 @@ async def test_a_judge_remembers_its_rounds_from_one_department_to_the_next(
     build: Callable[..., StoredDeps],
 ):
     chat = FlakyChat(writers={JUDGE_FORM.name: judging(50)})
-    low = {"coordination_settings": {"min_quality_threshold": 30}}
+    low = {"coordination_settings": {"min_quality_threshold": 90}}
     source = FakeDepartments(
         [make_department("legal", 1, **low), make_department("support", 2, **low)]
     )
-    deps = build(chat, scorer=QualityScorer(chat, AskPlan("judge")))
+    deps = build(chat, scorer=QualityScorer(QualityCounter(None), chat, AskPlan("judge")))
     run, _ = await work_run(deps, ORDER, source)
     rounds = [
         notes["judge"]["rounds"]

@@ -2,12 +2,14 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from aletheia.adapters.content.embedded import EmbeddedContent
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.adapters.mock.chat import MockChat
+from aletheia.documents import Document
 from aletheia.events.log import EventLog
 from aletheia.events.models import DepartmentStarted
 from aletheia.gather.event_derivation import EventEmitter, deduplicating, list_events
@@ -134,3 +136,31 @@ async def test_what_is_implied_is_only_added_to_and_a_new_process_emits_nothing_
     assert kept == [implied.event for implied in list_events(run, "default-model")]
     await content.close()
     await documents.close()
+
+
+async def test_what_was_emitted_ahead_is_in_the_log_once_and_not_searched_for_again(tmp_path: Path):
+    documents = CountedFinds(tmp_path)
+    await documents.open()
+    emitter = EventEmitter(EventLog(documents), "default-model")
+    begun = make_run(replace(LEGAL, first_score=0.0))
+    await emitter.emit(begun)
+    first = deduplicating(PROJECT, LEGAL, 1)
+    await emitter.emit_one(begun, first)
+    documents.finds = 0
+    done = Iteration(1, generated=6, kept=2, item_ids=("a", "b"), score=50.0)
+    after = make_run(replace(LEGAL, first_score=0.0, iterations=(done,)))
+    await emitter.emit(after)
+    assert documents.finds == 1, "for the iteration alone"
+    events = [saved.read() for saved in await EventLog(documents).read(PROJECT)]
+    assert events == [implied.event for implied in list_events(after, "default-model")]
+    await documents.close()
+
+
+class CountedFinds(EmbeddedDocuments):
+    """The embedded store, which counts how often something is looked for."""
+
+    finds = 0
+
+    async def find(self, *args: Any, **options: Any) -> list[Document]:
+        self.finds += 1
+        return await super().find(*args, **options)

@@ -7,11 +7,13 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from aletheia import metrics
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
-from aletheia.documents import Change, Document, Documents, Update, Where
+from aletheia.documents import Document, Documents, Insert, Update
 from aletheia.errors import AletheiaError, InvalidTask, Unavailable
 from aletheia.gather.errors import LockLost, ProjectBusy, RunOver, RunSuperseded, UnknownRun
 from aletheia.gather.progress import Iteration, Run, RunOrder, StopReason, find_outer_reason
@@ -24,9 +26,11 @@ from aletheia.llm.messages import Completion
 from aletheia.llm.prices import Tokens
 from aletheia.llm.structured import MAX_ANSWER_CHARS
 from aletheia.llm.usage import BudgetUsage
+from aletheia.series import Counters
 from aletheia.store.clock import Clock
 from tests.aletheia.adapters.documents.conftest import BACKENDS, opened
 from tests.fakes.departments import FakeDepartments, make_department
+from tests.fakes.documents import InTurnDocuments
 from tests.services.fixtures import mongodb_uri
 
 __all__ = ["mongodb_uri"]
@@ -124,6 +128,27 @@ async def test_an_iteration_is_counted_once_however_often_it_is_recorded(opener:
     again = await opener.runs.record(run, 0, iteration(1, 99.0))
     assert again.progress == first.progress
     assert (await opener.runs.load("run-a")).progress.iterations == 1
+
+
+async def test_what_a_run_did_is_counted_once_however_often_it_is_written(opener: RunOpener):
+    run = await opener.open()
+    for _ in range(2):
+        again = await opener.runs.record(run, 0, iteration(1, 85.0))
+        again = await opener.runs.finish_department(again, 0, StopReason.THRESHOLD_REACHED)
+        opener.clock.now += 5
+        await opener.runs.close(again, "completed", {"legal": 1})
+    counters = Counters(await opener.documents.counters())
+    assert counters.by(metrics.GATHER_ITERATIONS, "department") == {"legal": 1}
+    assert counters.by(metrics.GATHER_ITEMS, "outcome") == {
+        "generated": 8,
+        "duplicate": 1,
+        "saved": 1,
+    }
+    assert counters.by(metrics.GATHER_DEPARTMENTS, "reason") == {"threshold_reached": 1}
+    assert counters.by(metrics.GATHER_RUNS, "status") == {"completed": 1}
+    quality = counters.histogram(metrics.GATHER_QUALITY)
+    assert (quality.count, quality.total) == (1, 85.0)
+    assert counters.histogram(metrics.GATHER_TIME_TO_THRESHOLD).count == 1
 
 
 async def test_an_iteration_is_never_left_out(opener: RunOpener):
@@ -458,6 +483,32 @@ async def test_of_two_passes_the_first_ones_decision_stands(opener: RunOpener):
     assert await answers.find_values("dedup") == [1]
 
 
+async def test_what_goes_with_a_decision_is_written_with_the_first_one_alone(opener: RunOpener):
+    answers = opener.runs.answers(await opener.open(), 0, 1)
+    assert await answers.add_values("dedup", [1], Insert("things", [{"_id": "of the first"}]))
+    assert not await answers.add_values("dedup", [2], Insert("things", [{"_id": "of the second"}]))
+    assert await opener.documents.find("things", {}) == [{"_id": "of the first"}]
+
+
+async def test_what_is_read_ahead_is_known_once(opener: RunOpener):
+    run = await opener.open()
+    answers, other = (opener.runs.answers(run, 0, 1) for _ in range(2))
+    await other.save_values("batch", [1])
+    await answers.read_ahead("batch", "dedup")
+    await other.save_values("dedup", [2])
+    assert await answers.find_values("batch") == [1]
+    assert await answers.find_values("dedup") is None, "as it was when it was read"
+    assert await answers.save_values("dedup", [3]) == [2], "but the first one's decision stands"
+    assert await answers.find_values("dedup") == [2]
+
+
+async def test_what_is_read_ahead_is_not_believed_once_something_is_saved(opener: RunOpener):
+    answers = opener.runs.answers(await opener.open(), 0, 1)
+    await answers.read_ahead("dedup")
+    await answers.save_values("dedup", [1])
+    assert await answers.find_values("dedup") == [1]
+
+
 async def test_of_an_endless_answer_as_much_is_kept_as_is_read(opener: RunOpener):
     answers = opener.runs.answers(await opener.open(), 0, 1)
     text = "x" * (3 * MAX_ANSWER_CHARS)
@@ -504,7 +555,7 @@ class Killed(Exception):
     """Stands for the end of a process."""
 
 
-class DyingDocuments(EmbeddedDocuments):
+class DyingDocuments(InTurnDocuments):
     """The real store, which a process does not come back from at a chosen write."""
 
     def __init__(self, directory: Path, kill_at: int) -> None:
@@ -516,19 +567,19 @@ class DyingDocuments(EmbeddedDocuments):
         if self.left == 0:
             raise Killed
 
-    async def insert(self, collection: str, documents: Sequence[Document]) -> set[str]:
+    async def insert(
+        self, collection: str, documents: Sequence[Document], **counts: Any
+    ) -> set[str]:
         self._pass_one()
-        return await super().insert(collection, documents)
+        return await super().insert(collection, documents, **counts)
 
     async def update(self, collection: str, updates: Sequence[Update]) -> list[bool]:
         self._pass_one()
         return await super().update(collection, updates)
 
-    async def take(
-        self, collection: str, where: Where, change: Change, *, sort: str | None = None
-    ) -> Document | None:
+    async def take(self, *args: Any, **options: Any) -> Document | None:
         self._pass_one()
-        return await super().take(collection, where, change, sort=sort)
+        return await super().take(*args, **options)
 
 
 @pytest.mark.parametrize("kill_at", range(1, 13))

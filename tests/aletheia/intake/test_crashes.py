@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 
+from aletheia import metrics
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.intake.rows import ROWS
+from aletheia.series import Counters
+from aletheia.store.counters import read_counters
 from tests.crash.harness import Forks, forking
 from tests.fakes.upstream import FakeUpstream, serve_fake_upstream
 
@@ -40,6 +43,14 @@ async def was_kept(directory: Path) -> set[str]:
     rows = await documents.find(ROWS, {"outcome": "succeeded"})
     await documents.close()
     return {row["task_id"].replace("t", "text ") for row in rows}
+
+
+async def counters_in(directory: Path) -> Counters:
+    documents = EmbeddedDocuments(directory)
+    await documents.open()
+    counters = await read_counters(documents)
+    await documents.close()
+    return counters
 
 
 def computed(directory: Path) -> Counter[str]:
@@ -75,6 +86,17 @@ async def test_a_poller_killed_at_any_step_loses_nothing_and_repeats_nothing_kep
             for task_id, bodies in upstream.bodies.items():
                 reports = {body for body in bodies if b'"processing"' not in body}
                 assert len(reports) == 1, f"{where}: {task_id} was reported with other results"
+            counters = await counters_in(directory)
+            assert counters.by(metrics.TASKS, "state", type="echo") == {
+                "claimed": TASKS,
+                "succeeded": TASKS,
+            }, where
+            assert counters.by(metrics.TASKS, "state", type="invalid") == {
+                "claimed": 1,
+                "failed": 1,
+            }, where
+            assert counters.total(metrics.LEDGER_ROWS) == 0, where
+            assert counters.value(metrics.DEAD_LETTERS) == 1, where
             afterwards = computed(directory) - before
             assert not afterwards.keys() & kept, f"{where}: computed what was kept"
             assert all(count == 1 for count in afterwards.values()), where

@@ -290,11 +290,11 @@ async def test_what_the_store_cannot_take_fails_its_own_row(
     insert = EmbeddedDocuments.insert
 
     async def refuse(
-        self: EmbeddedDocuments, collection: str, documents: list[Document]
+        self: EmbeddedDocuments, collection: str, documents: list[Document], **counts: Any
     ) -> set[str]:
         if any("poison" in row.get("task_json", "") for row in documents):
             raise OverflowError("made not to fit")
-        return await insert(self, collection, documents)
+        return await insert(self, collection, documents, **counts)
 
     monkeypatch.setattr(EmbeddedDocuments, "insert", refuse)
     bench.add("t1")

@@ -1,6 +1,7 @@
 """Which calibration a run works with."""
 
 import logging
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from aletheia.items.calibration import (
     shipped_calibration,
 )
 from aletheia.items.calibration_store import CALIBRATIONS, CHOSEN, CalibrationStore
+from aletheia.items.decisions import DECISIONS
 from aletheia.store.clock import Clock
 
 SHIPPED = "sentence-transformers/all-MiniLM-L6-v2"
@@ -125,3 +127,44 @@ async def test_what_is_saved_has_the_time_of_the_clock(documents: EmbeddedDocume
     (saved,) = await documents.find(CALIBRATIONS, {})
     (chosen,) = await documents.find(CHOSEN, {})
     assert (saved["at"], chosen["at"]) == (1_800_000_000.5, 1_800_000_000.5)
+
+
+async def test_a_projects_scale_stays_when_another_one_is_shipped(documents: EmbeddedDocuments):
+    store = CalibrationStore(documents)
+    # As of an earlier version of Aletheia.
+    await store.choose("run-1", SHIPPED, "shop")
+    old = asdict(fitted(SHIPPED, 0.6))
+    await spoil(documents, CHOSEN, "run-1", calibration=old)
+    later = await store.choose("run-2", SHIPPED, "shop")
+    assert (later.calibration, later.source) == (fitted(SHIPPED, 0.6), "shipped")
+    assert later.is_newer_shipped
+    assert await store.find_chosen("run-2") == later
+    other = await store.choose("run-3", SHIPPED, "another")
+    assert other.calibration == shipped_calibration(SHIPPED)
+    assert not other.is_newer_shipped
+
+
+async def test_a_projects_scale_changes_with_calibrate_and_that_is_said(
+    documents: EmbeddedDocuments,
+):
+    store = CalibrationStore(documents)
+    first = await store.choose("run-1", SHIPPED, "shop")
+    assert not first.is_changed
+    await store.save(fitted(SHIPPED, 0.7))
+    second = await store.choose("run-2", SHIPPED, "shop")
+    assert (second.calibration, second.source) == (fitted(SHIPPED, 0.7), "stored")
+    assert second.is_changed
+    assert (await store.choose("run-2", SHIPPED, "shop")).is_changed, "in each of its attempts"
+    assert not (await store.choose("run-3", SHIPPED, "shop")).is_changed
+
+
+async def test_a_project_whose_runs_are_of_before_keeps_the_scale_of_the_last_one(
+    documents: EmbeddedDocuments,
+):
+    store = CalibrationStore(documents)
+    await store.choose("run-1", SHIPPED)
+    await spoil(documents, CHOSEN, "run-1", calibration=asdict(fitted(SHIPPED, 0.6)))
+    decision = {"_id": "shop:1", "project_id": "shop", "run_id": "run-1", "order": "1"}
+    await documents.insert(DECISIONS, [decision])
+    assert (await store.choose("run-2", SHIPPED, "shop")).calibration == fitted(SHIPPED, 0.6)
+    assert (await store.choose("run-3", UNKNOWN, "shop")).calibration == identity(UNKNOWN)

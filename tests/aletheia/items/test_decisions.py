@@ -13,7 +13,7 @@ import pytest
 from aletheia.adapters.content.embedded import EmbeddedContent
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.adapters.mock.chat import MockChat
-from aletheia.documents import Document, Update
+from aletheia.documents import Change, Document, Update
 from aletheia.errors import InvalidTask
 from aletheia.gather.batches import drop_duplicates
 from aletheia.gather.generation import Batch
@@ -24,24 +24,29 @@ from aletheia.items.content import Automation, Item, SavedItem, item_id, make_it
 from aletheia.items.decisions import (
     DECISIONS,
     DISTINCT,
+    DropRefused,
     KeptDecision,
     ProjectDecisions,
     UndoRefused,
     name_decision,
 )
-from aletheia.items.dedup import Decision
+from aletheia.items.dedup import Decision, Deduplicator
 from aletheia.store.clock import Clock
 from aletheia.text.normalisation import content_hash
 from tests.aletheia.gather.gather_runner import (
+    MODEL,
     PROJECT,
     holder_ended,
     make_deps,
     three_departments,
 )
+from tests.aletheia.items.scales import make_scale
+from tests.fakes.documents import InTurnDocuments
 
 NOW = 1_767_225_600.123
 WORDS = "Answer every complaint about a late delivery with a new date on the same day."
 CLOSE = "Answer every complaint about a late delivery with another date on the same day."
+SAME = "Answers every complaint about a late delivery with a new date on the same day."
 
 
 @dataclass
@@ -336,13 +341,17 @@ class Fuse:
             raise Killed
 
 
-class FusedDocuments(EmbeddedDocuments):
+class FusedDocuments(InTurnDocuments):
     """The embedded store with a fuse."""
 
     fuse: Fuse
 
-    async def insert(self, collection: str, documents: Sequence[Document]) -> set[str]:
-        return await self.fuse.around(lambda: EmbeddedDocuments.insert(self, collection, documents))
+    async def insert(
+        self, collection: str, documents: Sequence[Document], **counts: Any
+    ) -> set[str]:
+        return await self.fuse.around(
+            lambda: EmbeddedDocuments.insert(self, collection, documents, **counts)
+        )
 
     async def update(self, collection: str, updates: Sequence[Update]) -> list[bool]:
         return await self.fuse.around(lambda: EmbeddedDocuments.update(self, collection, updates))
@@ -353,8 +362,15 @@ class FusedContent(EmbeddedContent):
 
     fuse: Fuse
 
-    async def insert(self, collection: str, documents: Sequence[Document]) -> set[str]:
-        return await self.fuse.around(lambda: EmbeddedContent.insert(self, collection, documents))
+    async def insert(
+        self, collection: str, documents: Sequence[Document], **counts: Any
+    ) -> set[str]:
+        return await self.fuse.around(
+            lambda: EmbeddedContent.insert(self, collection, documents, **counts)
+        )
+
+    async def delete_item(self, item: SavedItem) -> bool:
+        return await self.fuse.around(lambda: EmbeddedContent.delete_item(self, item))
 
 
 MOMENTS = 8
@@ -392,6 +408,140 @@ async def test_a_kill_anywhere_is_mended_by_undoing_again(tmp_path: Path, moment
     await documents.close()
 
 
+# Possible repetitions
+
+
+async def keep(books: Books, text: str = WORDS, match: str | None = CLOSE, **parts: Any) -> str:
+    """Save an item that may repeat another saved one; return the id of the pair."""
+    kept = replace(decide(text, match, is_kept=True), is_possible=True, **parts)
+    item = make(text, books.run.id)
+    department = books.run.progress.departments[1].department
+    await books.ledger.save(books.run.id, 1, department, [item], [kept], iteration=1)
+    others = [] if match is None else [make(match, "run-0")]
+    await books.content.insert_items([item, *others])
+    return name_decision(books.run.id, 1, 1, 0)
+
+
+async def contents(books: Books) -> set[str]:
+    return {item.content for item in await books.saved()}
+
+
+async def test_what_may_repeat_another_item_is_listed_with_it(books: Books):
+    pair = await keep(books)
+    (possible,) = await books.ledger.list_possible(books.content)
+    assert (possible.kept.id, possible.kept.item.content) == (pair, WORDS)
+    assert possible.match.content == CLOSE
+    assert await books.ledger.list_possible(books.content, run_id="run-0") == []
+    assert await books.ledger.list_dropped() == []
+
+
+async def test_a_possible_repetition_is_dropped_and_its_match_stays(books: Books):
+    pair = await keep(books)
+    dropped = await books.ledger.drop(f" {pair.upper()}\n", "anna", books.content)
+    assert (dropped.decision.tier, dropped.decision.is_kept) == ("operator", False)
+    assert (dropped.dropped_by, dropped.item.content) == ("anna", WORDS)
+    assert await contents(books) == {CLOSE}
+    assert await books.ledger.list_dropped() == [dropped]
+    assert await books.ledger.list_possible(books.content) == []
+    assert await books.ledger.drop(pair, "ben", books.content) == dropped
+
+
+async def test_what_an_operator_dropped_is_undone_as_the_rest(books: Books):
+    pair = await keep(books)
+    await books.ledger.drop(pair, "anna", books.content)
+    undone = await books.ledger.undo(pair, "ben", books.content)
+    assert await contents(books) == {WORDS, CLOSE}
+    assert undone.undone_by == "ben"
+    assert await books.ledger.distinct_pairs() == {frozenset({item_id(WORDS), item_id(CLOSE)})}
+    with pytest.raises(DropRefused, match="the two are distinct") as refused:
+        await books.ledger.drop(pair, "carla", books.content)
+    assert refused.value.code == "was_undone"
+    assert await contents(books) == {WORDS, CLOSE}
+
+
+async def test_an_item_is_never_dropped_for_one_that_is_gone(books: Books):
+    pair = await keep(books)
+    await books.content.delete("gather", {"_id": item_id(CLOSE)})
+    with pytest.raises(DropRefused) as refused:
+        await books.ledger.drop(pair, "anna", books.content)
+    assert refused.value.code == "match_gone"
+    assert await contents(books) == {WORDS}
+    assert await books.ledger.list_possible(books.content) == []
+
+
+async def test_an_item_that_is_not_ours_is_never_dropped(books: Books):
+    pair = await keep(books)
+    await books.content.delete("gather", {"_id": item_id(WORDS)})
+    await books.content.insert_items([replace(make(WORDS, "run-1"), automation=None)])
+    with pytest.raises(DropRefused) as refused:
+        await books.ledger.drop(pair, "anna", books.content)
+    assert refused.value.code == "foreign_item"
+    assert await contents(books) == {WORDS, CLOSE}
+
+
+async def test_an_item_that_was_written_again_since_is_left_alone(books: Books):
+    pair = await keep(books)
+    await books.ledger.drop(pair, "anna", books.content)
+    await books.content.insert_items([make(WORDS, "run-7")])
+    await books.ledger.drop(pair, "anna", books.content)
+    assert await contents(books) == {WORDS, CLOSE}
+
+
+async def test_what_cannot_be_dropped_is_said(books: Books):
+    short = await books.drop()
+    codes: dict[str, str] = {}
+    for pair in (short, name_decision("run-1", 1, 9, 9), "", "x" * 2000):
+        with pytest.raises(DropRefused) as refused:
+            await books.ledger.drop(pair, "anna", books.content)
+        codes[pair] = refused.value.code
+    assert codes.pop(short) == "not_possible"
+    assert set(codes.values()) == {"unknown_pair"}
+
+
+async def test_a_decision_of_before_is_still_read(books: Books):
+    short = await books.drop()
+    where = {"short": short}
+    (document,) = await books.documents.find(DECISIONS, where)
+    old = Change(unset=["is_possible"])
+    await books.documents.update(DECISIONS, [Update(document["_id"], old)])
+    (kept,) = await books.ledger.list_dropped()
+    assert (kept.id, kept.decision.is_possible) == (short, False)
+    assert await books.ledger.list_possible(books.content) == []
+
+
+DROP_MOMENTS = 8
+"""Before and after each of four writes."""
+
+
+@pytest.mark.parametrize("moment", [*range(1, DROP_MOMENTS + 1), 0])
+async def test_a_kill_anywhere_in_dropping_loses_nothing(tmp_path: Path, moment: int):
+    documents, content = FusedDocuments(tmp_path), FusedContent(tmp_path, PROJECT)
+    documents.fuse = content.fuse = Fuse()
+    await documents.open()
+    await content.open()
+    books = await open_books(documents, content)
+    pair = await keep(books)
+    fuse = documents.fuse = content.fuse = Fuse(moment)
+    try:
+        await books.ledger.drop(pair, "anna", content)
+    except Killed:
+        assert moment
+    else:
+        assert (moment, fuse.passed) == (0, DROP_MOMENTS)
+    documents.fuse = content.fuse = Fuse()
+    if WORDS not in await contents(books):
+        (drop,) = await books.ledger.list_dropped()
+        assert drop.item.content == WORDS, "what is gone can be undone"
+    after = ProjectDecisions(documents, PROJECT, clock=Clock(lambda: NOW + 60))
+    dropped = await after.drop(pair, "ben", content)
+    assert dropped.dropped_by == ("ben" if moment == 1 else "anna")
+    assert await contents(books) == {CLOSE}
+    await after.undo(pair, "carla", content)
+    assert await contents(books) == {WORDS, CLOSE}
+    await content.close()
+    await documents.close()
+
+
 # In the loop
 
 
@@ -407,16 +557,19 @@ def batch_of(*texts: str) -> Batch:
 
 
 async def test_a_pair_that_was_told_apart_is_not_dropped_again(books: Books):
-    deps = replace(make_deps(books.documents, books.content, MockChat()), decisions=books.ledger)
-    batch = batch_of(WORDS, CLOSE)
-    first = await drop_duplicates(deps, books.run, 1, batch)
-    assert [item.content for item in first] == [CLOSE]
+    scale = Deduplicator(make_scale(MODEL))
+    deps = make_deps(books.documents, books.content, MockChat())
+    deps = replace(deps, decisions=books.ledger, deduplicator=scale)
+    batch = batch_of(WORDS, SAME)
+    answers = deps.runs.answers(books.run, 1, 1)
+    first = await drop_duplicates(deps, books.run, 1, batch, answers)
+    assert [item.content for item in first] == [SAME]
     (kept,) = await books.ledger.list_dropped()
     assert not kept.decision.is_kept
     assert kept.decision.score is not None
     assert kept.decision.score >= DUPLICATE_AT
     # A second pass finds what is decided.
-    assert await drop_duplicates(deps, books.run, 1, batch) == first
+    assert await drop_duplicates(deps, books.run, 1, batch, answers) == first
     assert len(await books.ledger.list_dropped()) == 1
 
     await books.ledger.undo(kept.id, "anna", books.content)
@@ -425,8 +578,10 @@ async def test_a_pair_that_was_told_apart_is_not_dropped_again(books: Books):
     assert (item.automation.department, item.automation.iteration) == ("support", 1)
     await deps.items.refresh()
     assert [item.content for item in deps.items.of_department("support")] == [WORDS]
-    later = await drop_duplicates(deps, books.run, 2, batch_of(WORDS, CLOSE))
-    assert [item.content for item in later] == [CLOSE]
+    later = await drop_duplicates(
+        deps, books.run, 2, batch_of(WORDS, SAME), deps.runs.answers(books.run, 2, 1)
+    )
+    assert [item.content for item in later] == [SAME]
     again, *_ = await books.ledger.list_dropped()
     assert again.decision.tier == "exact", "it repeats itself, being saved"
 

@@ -35,7 +35,8 @@ def test_the_prompt_reads_as_it_did() -> None:
 
 
 async def test_verdicts_come_in_the_order_of_the_questions() -> None:
-    chat = ScriptedChat(said(True), said(False, "The second is on trams."))
+    # A yes is asked for in both orders.
+    chat = ScriptedChat(said(True), said(True), said(False, "The second is on trams."))
     verdicts = await judge(chat)([question("a"), question("b")])
     assert [verdict and verdict.is_duplicate for verdict in verdicts] == [True, False]
     assert verdicts[1] is not None
@@ -46,11 +47,31 @@ async def test_verdicts_come_in_the_order_of_the_questions() -> None:
 
 
 async def test_a_pair_is_asked_about_once_in_a_call_and_for_ever() -> None:
-    chat, answers = ScriptedChat(said(True)), MemoryAnswers()
+    chat, answers = ScriptedChat(said(True), said(True)), MemoryAnswers()
     verdicts = await judge(chat, answers)([question("a"), question("a")])
     again = await judge(ScriptedChat(), answers)([question("a")])
     assert verdicts == [again[0]] * 2
-    assert list(answers.kept) == ["duplicate-a"]
+    assert list(answers.kept) == ["duplicate-a", "duplicate-a-turned"]
+
+
+async def test_a_duplicate_is_one_in_both_orders_or_there_is_no_verdict() -> None:
+    chat = ScriptedChat(said(True), said(False))
+    assert await judge(chat)([question("a", "One.", "Other.")]) == [None]
+    pairs = [read_quoted(request.messages[1].text)["pair"] for request in chat.requests]
+    assert pairs == [
+        {"first": "Other.", "second": "One."},
+        {"first": "One.", "second": "Other."},
+    ]
+    chat = ScriptedChat(said(True), "nonsense")
+    assert await judge(chat)([question("a")]) == [None]
+
+
+async def test_what_is_no_duplicate_is_asked_about_once() -> None:
+    chat = ScriptedChat(said(False))
+    (verdict,) = await judge(chat)([question("a")])
+    assert verdict is not None
+    assert not verdict.is_duplicate
+    assert len(chat.requests) == 1
 
 
 @pytest.mark.parametrize(
@@ -69,7 +90,7 @@ async def test_a_pair_is_asked_about_once_in_a_call_and_for_ever() -> None:
 async def test_where_no_verdict_is_to_be_had_there_is_none_and_the_others_stand(
     reply: Reply,
 ) -> None:
-    chat = ScriptedChat(reply, said(True))
+    chat = ScriptedChat(reply, said(True), said(True))
     verdicts = await judge(chat)([question("a"), question("b")])
     assert verdicts[0] is None
     assert verdicts[1] is not None

@@ -1,6 +1,5 @@
 import asyncio
 import random
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from multiprocessing import get_context
@@ -10,7 +9,7 @@ from typing import Any
 import pytest
 
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
-from aletheia.documents import Change, Documents, Update
+from aletheia.documents import Change, Document, Documents, Update
 from aletheia.errors import BudgetExceeded, Misconfigured, Unavailable
 from aletheia.llm.prices import NANO, PriceTable, Tokens
 from aletheia.llm.usage import (
@@ -24,6 +23,8 @@ from aletheia.llm.usage import (
     UsageState,
     UsageTotal,
 )
+from aletheia.metrics import COST, TOKENS
+from aletheia.series import Counters
 from aletheia.settings import BudgetSettings
 from tests.aletheia.llm.spenders import (
     PRICES,
@@ -33,6 +34,7 @@ from tests.aletheia.llm.spenders import (
 )
 from tests.aletheia.resilience.conftest import Clock
 from tests.aletheia.resilience.contenders import compete
+from tests.fakes.documents import InTurnDocuments
 from tests.fakes.usage import budget_limits, read_usage
 
 TODAY = "day:2026-11-18"
@@ -299,7 +301,7 @@ async def test_free_calls_are_recorded_and_no_budget_counts_them(
     documents: Documents, clock: Clock
 ):
     spending = book(documents, clock, tokens_per_day=10)
-    mock = call(is_mock=True, provider="mock", task_id="t1")
+    mock = call(is_mock=True, provider="mock", computation="c1", tasks=1)
     await spending.record(mock, Tokens(1000))
     (record,) = await read_usage(documents, run_id="a")
     assert (record.call, record.state, record.nanousd) == (mock, UsageState.SETTLED, 0)
@@ -359,7 +361,7 @@ async def test_purging_takes_what_is_old_and_never_todays(documents: Documents, 
 # Whatever ends in between.
 
 
-class Failing(EmbeddedDocuments):
+class Failing(InTurnDocuments):
     """A real store that is lost before, or just after, one of the writes to come."""
 
     def __init__(self, directory: Path) -> None:
@@ -371,15 +373,26 @@ class Failing(EmbeddedDocuments):
         if self.fails_at == 0:
             raise Unavailable("store", "lost")
 
-    async def insert(self, collection: str, documents: Sequence[dict[str, Any]]) -> set[str]:
+    async def insert(self, *args: Any, **options: Any) -> set[str]:
         self._step()
-        done = await super().insert(collection, documents)
+        done = await super().insert(*args, **options)
         self._step()
         return done
 
-    async def update(self, collection: str, updates: Sequence[Update]) -> list[bool]:
+    async def update(self, *args: Any, **options: Any) -> list[bool]:
         self._step()
-        done = await super().update(collection, updates)
+        done = await super().update(*args, **options)
+        self._step()
+        return done
+
+    async def upsert(self, *args: Any, **options: Any) -> None:
+        self._step()
+        await super().upsert(*args, **options)
+        self._step()
+
+    async def take(self, *args: Any, **options: Any) -> Document | None:
+        self._step()
+        done = await super().take(*args, **options)
         self._step()
         return done
 
@@ -477,3 +490,24 @@ async def test_a_refusal_that_was_overtaken_by_a_settlement_is_thought_over(
     assert (await counters(documents))[TODAY] == (0, 0)
     await documents.update(BUDGETS, [Update(TODAY, Change(set={"tokens": 201}))])
     await refusal(spending, 100)
+
+
+# What is counted for metrics.
+
+
+async def test_tokens_and_cost_are_counted_once_when_they_are_settled(
+    documents: Documents, clock: Clock
+):
+    spending = book(documents, clock)
+    reservation = await spending.reserve(call(), Tokens(100))
+    released = await spending.reserve(call(), Tokens(100))
+    assert Counters(await documents.counters()).total(TOKENS) == 0
+    for _ in range(2):
+        await spending.settle(reservation, Tokens(60))
+        await spending.release(released)
+    await spending.record(call(provider="local", model="mini"), Tokens(5, 1))
+    counters = Counters(await documents.counters())
+    assert counters.value(TOKENS, "openai", "m", "input") == 60
+    assert counters.by(TOKENS, "kind", provider="local") == {"input": 5, "output": 1}
+    assert counters.value(COST, "openai", "m") == pytest.approx(60_000 / NANO)
+    assert counters.total(COST, provider="local") == 0

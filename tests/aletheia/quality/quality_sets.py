@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from aletheia.items.departments import Department
-from aletheia.quality.scores import QualityItem
+from aletheia.quality.rating import QualityItem
 
 
 def department(**parts: Any) -> Department:

@@ -199,7 +199,7 @@ async def test_a_probe_that_is_answered_closes_it(
     await fail(breaker, 3)
     clock.now += COOLDOWN
     await call(breaker)
-    assert await state(breaker) == BreakerState("openai", State.CLOSED, 0, None, "")
+    assert await state(breaker) == BreakerState("openai", State.CLOSED, 0, None, "", 1)
     await fail(breaker, 2)
     assert (await breaker.admit("openai")).probe is None
     assert [record.levelno for record in caplog.records] == [logging.ERROR, logging.WARNING]

@@ -488,7 +488,7 @@ async def test_json_is_read_under_its_other_names(caller: Caller, kind: str):
         ("GET", "/api/v1/nodes/batch/x", (404, "not_found")),
         ("GET", BATCH_PATH, (405, "method_not_allowed")),
         ("DELETE", CONTEXT_PATH, (405, "method_not_allowed")),
-        ("GET", "/docs", (404, "not_found")),
+        ("GET", "/redoc", (404, "not_found")),
         ("GET", f"/api/v1/nodes?project_id={PROJECT}", (404, "not_found")),
         ("POST", "/api/v1/nodes/delete", (404, "not_found")),
         ("POST", "/api/v1/evaluations", (404, "not_found")),
@@ -529,7 +529,9 @@ async def test_what_goes_wrong_behind_it_is_said_in_the_same_form(
     assert (said, answer["error"]["code"]) == (status, code)
     assert caller.answered.get("retry-after") == wait
     assert "a secret" not in str(answer)
-    if isinstance(error, AletheiaError):
+    if isinstance(error, Unavailable | Refused | Misconfigured):
+        assert str(error) not in answer["error"]["message"], "it may name hosts"
+    elif isinstance(error, AletheiaError):
         assert str(error) in answer["error"]["message"]
     assert (await caller.post(BATCH_PATH, BATCH))[0] == 200
 

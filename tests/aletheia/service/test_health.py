@@ -76,8 +76,22 @@ async def test_it_names_what_is_needed_and_does_not_answer(
             check("redis", "missing", "REDIS_URL"),
             check("upstream", "failed", "timeout"),
         ]
-        assert await ask(session, "/health") == (200, {"status": "ok"})
+        status, alive = await ask(session, "/health")
+        assert (status, alive["status"], alive["are_readings_known"]) == (200, "ok", False)
     assert "10.1.2.3" in caplog.text
+
+
+async def test_a_fault_of_ours_in_one_check_hides_no_other():
+    async def break_down() -> Any:
+        raise ValueError("a secret in a message")
+
+    pings = [Ping("store", answer), Ping("redis", break_down, is_needed=False)]
+    app = create_app([], GUARD, pings, read_readings=break_down)
+    async with calling(app) as session:
+        checks = [check("store", "ok"), check("redis", "failed", "internal_error")]
+        assert await ask(session, "/health/ready") == (200, {"status": "ready", "checks": checks})
+        status, alive = await ask(session, "/health")
+        assert (status, alive["are_readings_known"]) == (200, False)
 
 
 async def test_a_router_without_a_guard_is_closed_to_strangers():

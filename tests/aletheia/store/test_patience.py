@@ -6,6 +6,7 @@ import logging
 import sqlite3
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pymongo.errors import NetworkTimeout, OperationFailure, ServerSelectionTimeoutError
@@ -13,11 +14,11 @@ from pymongo.errors import NetworkTimeout, OperationFailure, ServerSelectionTime
 from aletheia.adapters.documents import statements, worker
 from aletheia.adapters.documents.embedded import FILE, EmbeddedDocuments
 from aletheia.adapters.documents.mongodb_errors import translating
-from aletheia.documents import Documents
+from aletheia.documents import Change, Document, Documents, Take, Update, Upsert
 from aletheia.errors import Unavailable
 from aletheia.store import patience as patience_module
 from aletheia.store.patience import Patience
-from tests.fakes.documents import LosableDocuments
+from tests.fakes.documents import InTurnDocuments, LosableDocuments
 
 DOCUMENT = {"_id": "a", "n": 1}
 
@@ -198,3 +199,27 @@ async def test_what_is_no_fault_of_the_store_is_raised_at_once(fault: Exception)
 
     with pytest.raises(type(fault)):
         await Patience().repeat(call)
+
+
+class LosesOneWrite(InTurnDocuments):
+    """Has no transactions, and is lost once: right before the second write of a group."""
+
+    is_lost = True
+
+    async def take(self, *args: Any, **options: Any) -> Document | None:
+        if self.is_lost:
+            self.is_lost = False
+            raise Unavailable("store", "lost for a moment")
+        return await super().take(*args, **options)
+
+
+async def test_what_is_written_of_a_group_is_not_written_again(tmp_path: Path):
+    store = LosesOneWrite(tmp_path)
+    await store.open()
+    patient = Patience(pause_s=0.01).wrap(store)
+    one_more = Upsert("rows", [Update("a", Change(increase={"n": 1}))])
+    taking = Take("rows", {"_id": "a"}, Change(set={"is_taken": True}))
+    _, taken = await patient.write([one_more, taking])
+    assert taken == {"_id": "a", "n": 1, "is_taken": True}
+    assert not store.is_lost
+    await store.close()

@@ -23,6 +23,7 @@ from aletheia.items.decisions import KeptDecision
 from aletheia.items.dedup import Decision
 from aletheia.items.departments import DepartmentList
 from aletheia.llm.asking import AskPlan
+from aletheia.quality.embedding import QualityCounter
 from aletheia.quality.evaluation_store import EVALUATIONS, EvaluationStore
 from deployments.demo.gather import (
     MAX_ITERATIONS,
@@ -68,7 +69,7 @@ async def work(documents: EmbeddedDocuments, content: EmbeddedContent) -> Outcom
     deps = replace(
         deps,
         plan=replace(deps.plan, items=8),
-        scorer=QualityScorer(chat, AskPlan("a-model")),
+        scorer=QualityScorer(QualityCounter(None), chat, AskPlan("a-model")),
     )
     run, _ = await work_run(deps, RunOrder(RUN, PROJECT, "demo", MAX_ITERATIONS), list_departments)
     run = await deps.runs.load(run.id)

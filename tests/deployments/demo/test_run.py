@@ -62,5 +62,8 @@ def test_the_demo_runs_from_nothing_and_leaves_nothing(tmp_path: Path):
     assert "store, report and events agree" in ran.stdout
     for line in ("Rider support", "threshold reached", "exact", "Scooter rental, closed"):
         assert line in ran.stdout
-    assert ran.stdout.count("/runs/flow-run/") == 2
+    assert "figures are right by upstream, store, Prefect and platform" in " ".join(
+        ran.stdout.split()
+    )
+    assert ran.stdout.count("/runs/flow-run/") == 3
     assert Local(tmp_path / "demo").processes() == []

@@ -22,10 +22,12 @@ class Lacking(EmbeddedDocuments):
 
     lack = ""
 
-    async def insert(self, collection: str, documents: Sequence[Document]) -> set[str]:
+    async def insert(
+        self, collection: str, documents: Sequence[Document], **options: Any
+    ) -> set[str]:
         if self.lack == "unique ids":
             await self.delete(collection, {"_id": {"$in": [row["_id"] for row in documents]}})
-        return await super().insert(collection, documents)
+        return await super().insert(collection, documents, **options)
 
     async def update(self, collection: str, updates: Sequence[Update]) -> list[bool]:
         if self.lack == "conditional updates":

@@ -16,7 +16,8 @@ from prefect.settings import (
 
 from aletheia.errors import Refused, Unavailable, Unreachable
 from aletheia.events.log import SavedEvent
-from tasks.clients.prefect_events import PrefectEvents, describe_event
+from aletheia.system_events import SystemEvent
+from tasks.clients.prefect_events import PrefectEvents, describe_event, describe_system_event
 
 AT = datetime(2026, 11, 21, 12, 0, 0, 250, tzinfo=UTC)
 RUN = "0a0a0a0a-0000-4000-8000-00000000000a"
@@ -41,6 +42,19 @@ def test_an_event_has_the_same_id_whenever_it_is_sent_and_no_other_event_has_it(
     ids = [describe_event(make_event(seq))["id"] for seq in (7, 7, 8)]
     assert ids[0] == ids[1] != ids[2]
     assert uuid.UUID(ids[0]).version == 5
+
+
+def test_an_event_about_the_system_says_what_happened_to_what():
+    opened = SystemEvent("breaker.opened", "breaker.openai", "openai:3", AT, {"failures": "5"})
+    event = Event.model_validate(describe_system_event(opened))
+    assert event.event == "aletheia.breaker.opened"
+    assert event.resource.id == "aletheia.breaker.openai"
+    assert (event.resource.name, event.occurred) == ("openai", AT)
+    assert event.payload == {"failures": "5"}
+    assert event.related == []  # outside of a run
+    assert describe_system_event(opened)["id"] == describe_system_event(opened)["id"]
+    later = SystemEvent("breaker.opened", "breaker.openai", "openai:4", AT)
+    assert describe_system_event(later)["id"] != describe_system_event(opened)["id"]
 
 
 class Server:

@@ -31,7 +31,8 @@ from aletheia.brain.ports import (
 from aletheia.errors import InvalidTask
 from aletheia.items.departments import Department
 from aletheia.llm.messages import estimate_tokens
-from aletheia.quality.scores import QualityItem, score_quality
+from aletheia.quality.rating import QualityItem
+from aletheia.quality.scores import score_quality
 from tests.aletheia.adapters.brain.conftest import reached
 from tests.fakes.brain import (
     DIMENSIONS,

@@ -19,7 +19,7 @@ from aletheia.adapters.content.mongodb import MongoContent, database_of, read_id
 from aletheia.errors import AletheiaError, ComputeFailed, InvalidTask, Refused, Unavailable
 from aletheia.items.content import Automation, Item, SavedItem, item_id, make_item
 from aletheia.items.project_items import LISTED_EVERY_S, ProjectItems
-from aletheia.items.vector_cache import VectorCache, name_vectors
+from aletheia.items.vector_cache import MAX_RECENT, VectorCache, name_vectors
 from aletheia.store.clock import SYSTEM_CLOCK, Clock
 from aletheia.text.normalisation import content_hash
 from tests.aletheia.adapters.content.conftest import AnyContent
@@ -163,6 +163,48 @@ async def test_a_department_s_own_items_are_listed(content: AnyContent):
     assert await content.list_department("none") == []
 
 
+async def walk(content: AnyContent, limit: int, department: str | None = None) -> list[str]:
+    """Return all ids, a page at a time."""
+    seen: list[str] = []
+    while page := await content.list_page(seen[-1] if seen else "", limit, department=department):
+        assert len(page) <= limit
+        seen += page
+    return seen
+
+
+@pytest.mark.parametrize("limit", [1, 3, 20, 50])
+async def test_pages_of_ids_have_each_of_them_once(content: AnyContent, limit: int):
+    made = [
+        make(f"What is said for the time number {n}.", department="legal" if n % 3 else "hr")
+        for n in range(20)
+    ]
+    await content.insert_items(made)
+    assert await walk(content, limit) == sorted(item.id for item in made)
+    legal = sorted(item.id for item in made if item.department == "legal")
+    assert await walk(content, limit, "legal") == legal
+    assert await walk(content, limit, "none") == []
+
+
+@pytest.mark.parametrize("after", ["f" * 24, "~", "é", "{", '{"$oid": 7}', "0" * 23, "\0"])
+async def test_a_page_after_what_is_no_id_is_empty_or_one_of_all(content: AnyContent, after: str):
+    made = [make(f"What is said for the time number {n}.") for n in range(3)]
+    await content.insert_items(made)
+    found = await content.list_page(after, 10)
+    assert set(found) <= {item.id for item in made}
+
+
+@pytest.mark.parametrize("limit", [1, 2, 7, 100])
+async def test_pages_of_ids_have_those_of_the_application_as_well(
+    mongo_content: MongoContent, limit: int
+):
+    made = [make(f"What is said for the time number {n}.") for n in range(5)]
+    await mongo_content.insert_items(made)
+    foreign = [*FOREIGN_IDS, "a" * 24, ObjectId("f" * 24), ObjectId("0" * 24)]
+    await raw_of(mongo_content).insert_many([{"_id": raw, "content": "x"} for raw in foreign])
+    expected = [*(item.id for item in made), *map(write_id, foreign)]
+    assert sorted(await walk(mongo_content, limit)) == sorted(expected)
+
+
 async def test_the_mark_goes_up_with_each_new_document(content: AnyContent):
     before = await content.mark()
     made = [make(f"What is said for the time number {n}.") for n in range(3)]
@@ -297,6 +339,28 @@ async def test_models_have_vectors_of_their_own(content: AnyContent):
     found = await one.find(["y\ud800", "z", "x"])
     assert {at: row.tolist() for at, row in found.items()} == {0: [3.0, 4.0], 2: [1.0, 2.0]}
     assert await other.find(["x"]) == {}
+
+
+async def test_vectors_that_were_just_saved_or_found_are_not_read_again(content: AnyContent):
+    vectors = VectorCache(content, "model/A")
+    await vectors.save(["x"], np.array([[1.0, 2.0]]))
+    await VectorCache(content, "model/A").save(["y"], np.array([[3.0, 4.0]]))
+    first = await vectors.find(["x", "y", "z"])
+    await content.delete(vectors.collection, {})
+    again = await vectors.find(["z", "y", "x"])
+    assert {at: row.tolist() for at, row in first.items()} == {0: [1.0, 2.0], 1: [3.0, 4.0]}
+    assert {at: row.tolist() for at, row in again.items()} == {1: [3.0, 4.0], 2: [1.0, 2.0]}
+
+
+async def test_no_more_vectors_are_remembered_than_a_few_batches_have(content: AnyContent):
+    vectors = VectorCache(content, "model/A")
+    texts = [f"text {number}" for number in range(MAX_RECENT + 1)]
+    rows = np.ones((len(texts), 2))
+    await vectors.save(texts, rows)
+    for start in range(0, len(texts), 100):
+        await vectors.save(texts[start : start + 100], rows[start : start + 100])
+    await content.delete(vectors.collection, {})
+    assert list(await vectors.find(texts)) == list(range(1, len(texts)))
 
 
 @pytest.mark.parametrize(
@@ -529,3 +593,30 @@ async def test_where_nothing_can_be_embedded_no_document_is_blamed(content: AnyC
         await items.refresh()
     assert embed.requests == 2, "they are not tried one by one"
     assert items.passed_over == {}
+
+
+async def test_an_item_of_ours_is_deleted_once(content: AnyContent):
+    item = make("Answer every message on the day it comes in.")
+    await content.insert_items([item, make("Ring the bell at noon, every day.")])
+    assert await content.delete_item(item)
+    assert item.id not in await ids_of(content)
+    assert len(await ids_of(content)) == 1
+    assert await content.delete_item(item), "it is gone"
+
+
+async def test_an_item_that_is_not_as_it_was_read_is_not_deleted(content: AnyContent):
+    item = make("Answer every message on the day it comes in.")
+    await content.insert_items([item])
+    assert not await content.delete_item(replace(item, user_id="user-2"))
+    assert not await content.delete_item(replace(item, automation=None))
+    assert await ids_of(content) == [item.id]
+
+
+async def test_an_item_to_which_the_application_has_added_is_not_deleted(
+    mongo_content: MongoContent,
+):
+    item = make("Answer every message on the day it comes in.")
+    await mongo_content.insert_items([item])
+    await raw_of(mongo_content).update_one({"_id": read_id(item.id)}, {"$set": {"votes": 3}})
+    assert not await mongo_content.delete_item(item)
+    assert await ids_of(mongo_content) == [item.id]

@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[4]
 class Watched(EmbeddedDocuments):
     """A store whose connections a test can reach."""
 
-    async def write(self, job: Callable[[sqlite3.Connection], T]) -> T:
+    async def ask_writer(self, job: Callable[[sqlite3.Connection], T]) -> T:
         return await self.writer.ask(job)
 
     async def read(self, job: Callable[[sqlite3.Connection], T]) -> T:
@@ -113,7 +113,9 @@ async def test_a_store_may_do_without_a_flush_to_the_disk_per_commit(
     for _ in range(2):
         store = Watched(directory, is_durable=is_durable)
         await store.open()
-        assert await store.write(lambda writing: writing.execute(pragma).fetchone()) == (level,)
+        assert await store.ask_writer(lambda writing: writing.execute(pragma).fetchone()) == (
+            level,
+        )
         await store.insert("things", [{"_id": "1"}])
         assert await store.count("things", {}) == 1
         await store.close()
@@ -169,7 +171,7 @@ async def test_a_full_disk_is_unavailable_until_space_is_free(store: Watched):
     def limit(connection: sqlite3.Connection, pages: int) -> None:
         connection.execute(f"PRAGMA max_page_count = {pages}")
 
-    await store.write(lambda connection: limit(connection, 40))
+    await store.ask_writer(lambda connection: limit(connection, 40))
     big: Document = {"_id": "2", "payload": bytes(1_000_000)}
     answers = await asyncio.gather(
         store.insert("things", [{"_id": "3"}]),
@@ -181,7 +183,7 @@ async def test_a_full_disk_is_unavailable_until_space_is_free(store: Watched):
     assert isinstance(answers[1], Unavailable)
     assert "full" in str(answers[1])
     assert answers[2] == {"5"}
-    await store.write(lambda connection: limit(connection, 100_000))
+    await store.ask_writer(lambda connection: limit(connection, 100_000))
     assert await store.insert("things", [big]) == {"2"}
     assert await store.count("things", {}) == 4
 
@@ -211,7 +213,7 @@ async def test_a_store_that_is_not_open_is_unavailable(directory: Path):
 async def test_calls_at_once_share_a_few_commits(store: Watched):
     await store.insert("things", [{"_id": "first"}])
     seen: list[str] = []
-    await store.write(lambda connection: connection.set_trace_callback(seen.append))
+    await store.ask_writer(lambda connection: connection.set_trace_callback(seen.append))
     await asyncio.gather(*(store.insert("things", [{"_id": str(n)}]) for n in range(200)))
     assert seen.count("COMMIT") < 20
     assert await store.count("things", {}) == 201
@@ -235,7 +237,9 @@ async def test_a_call_that_fails_spares_those_in_its_commit(store: Watched):
 
 async def test_a_call_that_fails_half_way_leaves_nothing(store: Watched):
     await store.insert("things", [{"_id": "1"}])
-    await store.write(lambda connection: connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 50_000))
+    await store.ask_writer(
+        lambda connection: connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 50_000)
+    )
     answers = await asyncio.gather(
         store.insert("things", [{"_id": "2"}]),
         store.insert("things", [{"_id": "3"}, {"_id": "4", "payload": bytes(60_000)}]),
@@ -400,7 +404,7 @@ async def test_conditions_and_sorts_use_the_index(
 async def test_a_take_reads_one_entry_of_its_index(store: Watched):
     await store.ensure_index("things", ["state", "rank"])
     seen: list[str] = []
-    await store.write(lambda connection: connection.set_trace_callback(seen.append))
+    await store.ask_writer(lambda connection: connection.set_trace_callback(seen.append))
     await store.take("things", {"state": "free"}, Change(set={"state": "held"}), sort="rank")
     (chosen,) = [statement for statement in seen if statement.startswith("SELECT")]
     plan = await store.explain(chosen)

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
-from aletheia.adapters.events.webhook import Webhooks, is_public, redact, sign
+from aletheia.adapters.events.webhook import Webhooks, is_public, redact
 from aletheia.errors import (
     AletheiaError,
     InvalidTask,
@@ -34,6 +34,7 @@ from aletheia.errors import (
 from aletheia.events.dead_events import DeadEvents
 from aletheia.events.delivery import FanOut, Pace
 from aletheia.events.log import EventLog, SavedEvent
+from aletheia.events.signatures import sign
 from tests.aletheia.events.event_processes import emit, iterated, story
 from tests.fakes.webhook import FakeWebhook, hmac_sha256, serve_fake_webhook
 from tests.services.nx import free_port

@@ -7,9 +7,12 @@ from aletheia.gather.prompts.generate_items import PromptContext
 from aletheia.items.dedup import Question
 from aletheia.items.duplicate_judge import DuplicateJudge
 from aletheia.llm.asking import AskPlan
+from aletheia.quality.embedding import QualityCounter
 from aletheia.quality.evaluation import evaluate_items
-from aletheia.quality.judge import JudgeState, RefinedQuality, refine_quality
-from aletheia.quality.scores import PARTS, QualityItem, score_quality
+from aletheia.quality.gate import JudgeState
+from aletheia.quality.judge import RefinedQuality, refine_quality
+from aletheia.quality.rating import QualityItem
+from aletheia.quality.scores import PARTS, score_quality
 from tests.aletheia.quality.quality_sets import FILLER, GOOD, department, items
 from tests.fakes.chat import MemoryAnswers
 
@@ -37,11 +40,12 @@ async def refine() -> RefinedQuality:
     )
 
 
-async def test_three_mock_judges_differ_a_little_and_are_marked() -> None:
+async def test_mock_judges_differ_a_little_and_are_marked() -> None:
     refined = await refine()
-    assert (len(refined.votes), refined.faults) == (3, ())
+    assert len(refined.votes) >= 3
+    assert refined.faults == ()
     assert all(vote.is_mock and vote.model == MOCK_MODEL for vote in refined.votes)
-    assert len({tuple(vote.scores.values()) for vote in refined.votes}) == 3
+    assert len({tuple(vote.scores.values()) for vote in refined.votes[:3]}) == 3
     assert all(reason.startswith("Mock: ") for reason in refined.votes[0].reasons.values())
     assert abs(refined.total - refined.counted.total) <= SPREAD
 
@@ -52,7 +56,14 @@ async def test_the_mock_says_the_same_again() -> None:
 
 async def test_the_mock_evaluates_with_citations_that_hold() -> None:
     evaluation = await evaluate_items(
-        mock(), MemoryAnswers(), LEGAL, items(GOOD), project_id="p", plan=PLAN, version="v"
+        mock(),
+        MemoryAnswers(),
+        LEGAL,
+        items(GOOD),
+        counter=QualityCounter(None),
+        project_id="p",
+        plan=PLAN,
+        version="v",
     )
     said = [finding for finding in evaluation["findings"] if finding["source"] == "judge"]
     assert len(said) == 1
@@ -64,7 +75,14 @@ async def test_the_mock_evaluates_with_citations_that_hold() -> None:
 async def test_the_mock_tells_good_items_from_filler() -> None:
     async def evaluate(texts: Any) -> float:
         found = await evaluate_items(
-            mock(), MemoryAnswers(), LEGAL, items(texts), project_id="p", plan=PLAN, version="v"
+            mock(),
+            MemoryAnswers(),
+            LEGAL,
+            items(texts),
+            counter=QualityCounter(None),
+            project_id="p",
+            plan=PLAN,
+            version="v",
         )
         return found["score"]
 
@@ -85,7 +103,7 @@ async def test_the_mock_gives_verdicts_on_pairs() -> None:
     assert all(verdict is not None and verdict.reason.startswith("Mock: ") for verdict in verdicts)
 
 
-async def test_the_mocks_own_items_reach_the_threshold_after_some_batches() -> None:
+async def test_the_mocks_own_items_reach_the_threshold_and_further_batches_add_to_it() -> None:
     texts: list[QualityItem] = []
     totals: list[float] = []
     for iteration in range(1, 6):
@@ -97,5 +115,5 @@ async def test_the_mocks_own_items_reach_the_threshold_after_some_batches() -> N
             for place, one in enumerate(batch.items)
         ]
         totals.append(score_quality(LEGAL, texts).total)
-    assert totals[0] < LEGAL.quality_threshold < totals[-1]
+    assert LEGAL.quality_threshold <= totals[0] < totals[-1]
     assert set(PARTS) == set(score_quality(LEGAL, texts).scores)

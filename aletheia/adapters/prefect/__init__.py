@@ -1,0 +1,1 @@
+"""The Prefect API over plain HTTP: the library itself never imports Prefect."""

@@ -1,0 +1,101 @@
+"""Texts that address whoever judges them: they count for nothing (SPEC §4, Prompts).
+
+They are found by what they speak of, in English, German, Spanish and French: instructions that are
+to be ignored, a score that is to be given, the form of an answer, roles and marks of a prompt.
+What is found is left out; what is not found is still only quoted data in every prompt.
+"""
+
+import re
+import shlex
+import unicodedata
+from collections.abc import Mapping, Sequence
+from functools import cache, lru_cache
+from importlib import resources
+from typing import Final
+
+import yaml
+
+_MAX_CHARS: Final = 20_000
+"""Of a text are searched; a longer one is no item of a person."""
+
+MIN_JUDGING: Final = 2
+"""Kinds of words of judging, from which a text is about judging."""
+
+MAX_WHOLE: Final = 3
+"""Letters of a word of judging that must stand alone."""
+
+_MIXED_SCRIPTS: Final = re.compile(
+    r"[a-z][\u0370-\u03ff\u0400-\u04ff]+[a-z]|[\u0400-\u04ff][a-z]+[\u0400-\u04ff]", re.IGNORECASE
+)
+"""Letters of another script within a word, which look like those that belong there."""
+
+_SENTENCE: Final = re.compile(r"(?<=[.!?\u3002\uff01\uff1f])\s+|\n+")
+
+
+def addresses_judge(text: str, about: str = "") -> bool:
+    """Return whether a text speaks to whoever judges it, or hides what it says.
+
+    `about`: the description of its department, whose own words of judging are no sign: a dog show
+    has judges.
+    """
+    is_order, judging = _read_orders(text[:_MAX_CHARS])
+    return is_order or len(judging - _find_judging(about[:_MAX_CHARS])) >= MIN_JUDGING
+
+
+@lru_cache(maxsize=16_384)
+def _read_orders(text: str) -> tuple[bool, frozenset[str]]:
+    """Return whether a text gives orders or hides something, and its kinds of words of judging."""
+    plain = _uncover(text)
+    if _MIXED_SCRIPTS.search(plain) or _pattern().search(plain):
+        return True, frozenset()
+    return False, _find_judging(plain)
+
+
+def _uncover(text: str) -> str:
+    """Return a text in plain characters: full width, invisible and stacked ones are undone."""
+    if text.isascii():
+        return text  # nothing of it is full width, invisible or stacked
+    composed = unicodedata.normalize("NFKC", text)
+    return "".join(c for c in composed if unicodedata.category(c) not in {"Cf", "Mn", "Me"})
+
+
+@lru_cache(maxsize=1024)
+def _find_judging(text: str) -> frozenset[str]:
+    """Return which kinds of words of judging a text has."""
+    low = text.casefold()
+    return frozenset(kind for kind, found in _judging().items() if found.search(low))
+
+
+@lru_cache(maxsize=1024)
+def drop_orders(text: str) -> str:
+    """Return a text without the sentences that speak to whoever judges it."""
+    if not addresses_judge(text):
+        return text
+    kept = [part for part in _SENTENCE.split(text) if not addresses_judge(part)]
+    return " ".join(kept)
+
+
+@cache
+def _pattern() -> re.Pattern[str]:
+    source = resources.files("aletheia.quality").joinpath("orders.yaml")
+    pieces: Mapping[str, Sequence[str]] = yaml.safe_load(source.read_text("utf-8"))
+    rules = {name: "".join(parts) for name, parts in pieces.items()}
+    begin, top = rules.pop("begin"), rules.pop("top")
+    filled = (rule.replace("{begin}", begin).replace("{top}", top) for rule in rules.values())
+    return re.compile("|".join(f"(?:{rule})" for rule in filled), re.IGNORECASE)
+
+
+@cache
+def _judging() -> Mapping[str, re.Pattern[str]]:
+    """Return the patterns of the kinds of words of judging."""
+    source = resources.files("aletheia.quality").joinpath("judging_words.yaml")
+    lists: Mapping[str, str] = yaml.safe_load(source.read_text("utf-8"))
+    return {
+        kind: re.compile(r"\b(?:" + "|".join(map(_begin_of, shlex.split(words))) + ")")
+        for kind, words in lists.items()
+    }
+
+
+def _begin_of(word: str) -> str:
+    """Return the pattern of a word, a short one as a whole and a longer one with any ending."""
+    return re.escape(word) + (r"\b" if len(word) <= MAX_WHOLE else "")

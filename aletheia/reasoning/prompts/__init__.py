@@ -1,0 +1,1 @@
+"""What the model that explains findings is asked."""

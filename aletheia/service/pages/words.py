@@ -1,0 +1,112 @@
+"""What pages say: numbers, times, states and refusals, for people who run no servers."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Final
+
+from aletheia.service.refusals import ServiceError
+
+MAX_TEXT_CHARS: Final = 600
+"""Characters of an item that are shown before it is cut."""
+
+NONE: Final = "-"
+
+RUN_STATES: Final[Mapping[str, str]] = {
+    "open": "Running",
+    "completed": "Finished",
+    "cancelled": "Cancelled",
+    "superseded": "Taken over by a newer run",
+}
+
+REASONS: Final[Mapping[str, str]] = {
+    "no_iterations_left": "The run had no iterations left for it.",
+    "threshold_reached": "It reached the quality it needs.",
+    "token_budget": "The run's budget of tokens is spent.",
+    "cost_budget": "The run's budget of money is spent.",
+    "time_budget": "The run's time is up.",
+    "max_iterations_reached": "It had as many iterations as it may have.",
+    "no_improvement": "More items did not make it better.",
+    "unreadable_answers": "The model's answers could not be used.",
+    "saturation": "Almost everything new repeated something.",
+    "rate_limited": "The model's provider let no more calls through.",
+}
+"""Why a department is done, by `StopReason`."""
+
+_REFUSALS: Final[Mapping[str, str]] = {
+    "expired_token": "Your token has expired. Sign in again.",
+    "missing_token": "You are signed out. Sign in again.",
+    "invalid_token": "Your token is not valid any more. Sign in again.",
+    "forbidden": "Your role does not allow this.",
+    "no_authentication_configured": "The service knows no keys of tokens any more.",
+    "keys_unavailable": "The keys of tokens cannot be had for now. Try again in a minute.",
+    "too_busy": "The service has its hands full. Try again in a moment.",
+    "no_reasoning_yet": "The system was not checked so far. Press “Check now”.",
+    "plan_changed": "The plan, or what it answers, is not what you saw. Read it again.",
+    "already_used": "This plan was approved and carried out already.",
+    "unknown_plan": "There is a newer plan by now. Read it again.",
+    "unknown_recommendation": "This recommendation is gone by now.",
+    "nothing_to_do": "No step of this plan can be carried out by a program.",
+    "item_was_kept": "This item was not dropped.",
+    "not_possible": "This item is not kept as a possible repetition any more.",
+    "backend_refused": "Something that the service needs is not set up, or refuses it.",
+    "internal_error": "Something went wrong here. The log has more.",
+}
+SIGNED_OUT: Final = frozenset({"expired_token", "missing_token", "invalid_token"})
+
+
+def say_refusal(refusal: ServiceError) -> str:
+    """Return what a refusal means."""
+    known = _REFUSALS.get(refusal.code)
+    return known or f"{refusal.detail} ({refusal.code})"
+
+
+def say_time(moment: datetime | None) -> str:
+    """Return a moment in UTC, to the minute."""
+    return NONE if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def say_duration(seconds: float) -> str:
+    """Return how long something is, in its two largest units."""
+    left = max(0, round(seconds))
+    days, hours, minutes = left // 86_400, left // 3600 % 24, left // 60 % 60
+    if days:
+        return f"{days} d {hours} h"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {left % 60} s" if minutes else f"{left} s"
+
+
+def say_number(value: float | None) -> str:
+    """Return a number with separators, without digits that say nothing."""
+    if value is None:
+        return NONE
+    return f"{value:,.1f}".removesuffix(".0")
+
+
+def say_usd(amount: str) -> str:
+    """Return dollars: cents, or more digits where there would be no cent."""
+    try:
+        usd = Decimal(amount)
+    except InvalidOperation:
+        return NONE
+    if usd == 0 or usd >= Decimal("0.01"):
+        return f"${usd:,.2f}"
+    return f"${usd:.6f}" if usd >= Decimal("0.000001") else "under $0.000001"
+
+
+def say_title(text: str) -> str:
+    """Return a text with a capital letter."""
+    return text[:1].upper() + text[1:]
+
+
+def say_run_state(state: str) -> str:
+    """Return the state of a run."""
+    return RUN_STATES.get(state, state)
+
+
+def cut(text: str | None) -> str:
+    """Return a text as far as a page shows it."""
+    if text is None:
+        return "Its text is not saved any more."
+    return text if len(text) <= MAX_TEXT_CHARS else f"{text[:MAX_TEXT_CHARS]}…"
