@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 from importlib.resources import files
-from importlib.resources.abc import Traversable
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict
@@ -13,22 +12,14 @@ from aletheia.quality.scores import QualityItem
 
 Language = Literal["en", "de", "es", "fr"]
 
-GRADES = ("good", "usable", "shallow", "off_topic", "empty")
+GRADES: Final = ("expert", "usable", "thin", "off_topic", "empty")
 """Grades of a department's items, the best first; the last two have no order between them."""
-
-
-_GRADES: Final = {"expert": "good", "thin": "shallow"}
-_HELD_OUT: Final = {"experts": "expert", "thin": "thin", "nonsense": "nonsense"}
-"""What grades and files of `bench/data/judgement` are called here, and the other way round."""
 
 
 class _Material(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     language: Language
-
-
-Row = TypeVar("Row", bound=_Material)
 
 
 class Pair(_Material):
@@ -78,7 +69,7 @@ class _Described(_Material):
 
 
 class _HeldOut(BaseModel):
-    """A set of `bench/data/judgement`: a department, its items, their grade or kind."""
+    """A set of a file: a department, its items, their grade or kind."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -108,39 +99,24 @@ class Injection(_Material):
 
 def read_minimal_pairs() -> list[Pair]:
     """Read texts that align but for a few words, and differ in meaning."""
-    return [Pair.model_validate(row) for row in _load_held_out("minimal_pairs")]
+    return [Pair.model_validate(row) for row in _load("minimal_pairs")]
 
 
 def read_paraphrases() -> list[Pair]:
     """Read texts that make one point in other words."""
-    return [Pair.model_validate(row) for row in _load_held_out("paraphrases")]
+    return [Pair.model_validate(row) for row in _load("paraphrases")]
 
 
 def read_corpora() -> list[Corpus]:
     """Read the corpora with repetitions."""
-    return [Corpus.model_validate(row) for row in _load_held_out("candidates")]
+    return [Corpus.model_validate(row) for row in _load("candidates")]
 
 
 def read_departments() -> list[GradedDepartment]:
     """Read the graded departments."""
-    return [*_read("departments", GradedDepartment), *_read_graded()]
-
-
-def read_sets(name: Literal["experts", "thin", "nonsense"]) -> list[ItemSet]:
-    """Read the sets that experts hand over, thin ones, or nonsense."""
-    return [*_read(name, ItemSet), *(row.to_set() for row in _read_held_out(_HELD_OUT[name]))]
-
-
-def read_injections() -> list[Injection]:
-    """Read the texts with orders to a judge."""
-    more = _load_held_out("injections")
-    return [*_read("injections", Injection), *map(Injection.model_validate, more)]
-
-
-def _read_graded() -> list[GradedDepartment]:
     grades: dict[_Described, dict[str, tuple[str, ...]]] = {}
     for row in _read_held_out("graded"):
-        grades.setdefault(row.department, {})[_GRADES.get(row.grade, row.grade)] = row.items
+        grades.setdefault(row.department, {})[row.grade] = row.items
     return [
         GradedDepartment(
             language=about.language,
@@ -152,8 +128,18 @@ def _read_graded() -> list[GradedDepartment]:
     ]
 
 
+def read_sets(name: Literal["expert", "thin", "nonsense"]) -> list[ItemSet]:
+    """Read the sets that experts hand over, thin ones, or nonsense."""
+    return [row.to_set() for row in _read_held_out(name)]
+
+
+def read_injections() -> list[Injection]:
+    """Read the texts with orders to a judge."""
+    return [Injection.model_validate(row) for row in _load("injections")]
+
+
 def _read_held_out(name: str) -> list[_HeldOut]:
-    return [_HeldOut.model_validate(row) for row in _load_held_out(name)]
+    return [_HeldOut.model_validate(row) for row in _load(name)]
 
 
 def make_department(name: str, description: str) -> Department:
@@ -173,14 +159,6 @@ def make_items(texts: Sequence[str]) -> list[QualityItem]:
     return [QualityItem(f"item-{place}", text) for place, text in enumerate(texts, start=1)]
 
 
-def _read(name: str, row: type[Row]) -> list[Row]:
-    rows = _load(files("bench.judgement").joinpath("data", f"{name}.yaml"))
-    return [row.model_validate(found) for found in rows]
-
-
-def _load_held_out(name: str) -> list[Any]:
-    return _load(files("bench").joinpath("data", "judgement", f"{name}.yaml"))
-
-
-def _load(source: Traversable) -> list[Any]:
+def _load(name: str) -> list[Any]:
+    source = files("bench").joinpath("data", "judgement", f"{name}.yaml")
     return yaml.load(source.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)

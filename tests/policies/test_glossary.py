@@ -85,7 +85,6 @@ SAMPLES = (
     "aletheia/quality/background.yaml",
     "aletheia/quality/grammar.yaml",
     "aletheia/quality/orders.yaml",
-    "bench/judgement/data/",
     "deployments/examples/departments.py",
     "tests/aletheia/quality/quality_sets.py",
     "tests/aletheia/quality/test_orders.py",
