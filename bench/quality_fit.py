@@ -6,7 +6,8 @@ Then the knots of each part, which stand where the grades do: nine of ten sets w
 use are at `LOW` or below, the middle thin set is at 45, the middle usable one at 70, three expert
 sets of twenty are below `GOOD`, the middle one at 90. Both are fitted with vectors, and for words
 alone. The weights are fitted to each set with its description and with the beginning of it, to the
-sets of experts under another department, and to items that got into the sets of others.
+sets of experts under another department, to items that got into the sets of others, and to sets in
+which what is said of one thing is told of another.
 Prints what each grade scores with a scale that was fitted without its department, and writes
 `scale.json`.
 """
@@ -36,6 +37,7 @@ from aletheia.quality.belonging import (
     Weights,
 )
 from aletheia.quality.graded_sets import GRADES, SCORES, Grade, GradedSet, read_graded_sets
+from aletheia.quality.halves import split_in_half
 from aletheia.quality.rating import QualityItem
 from aletheia.quality.scores import (
     PARTS,
@@ -69,6 +71,14 @@ SHORT_WORDS: Final = 14
 
 _STRAY_KINDS: Final = frozenset({"praise", "instructions"})
 """Kinds of nonsense whose items belong nowhere."""
+
+_SENSIBLE_KINDS: Final = frozenset(
+    {"copies", "near_copies_with_other_numbers", "contradictions", "repeated_sentence"}
+)
+"""Kinds of nonsense each item of which makes sense by itself."""
+
+_EXCHANGED: Final = 3
+"""Places by which halves of sentences move, to make facts that are told of the wrong things."""
 
 _STRIDE: Final = 37
 _MAX_MIXED: Final = 10
@@ -111,8 +121,19 @@ def vary_sets(sets: Sequence[GradedSet]) -> list[GradedSet]:
             others = [d for d in known.values() if d.language == own.language and d != own]
             other = others[len(strayed) % len(others)]
             strayed.append(graded.model_copy(update={"department": other, "grade": "off_topic"}))
-    varied = [*sets, *strayed]
+    exchanged = [_exchange_halves(g) for g in sets if g.grade in {"expert", "usable"}]
+    varied = [*sets, *strayed, *exchanged]
     return [*varied, *map(_with_short_description, varied)]
+
+
+def _exchange_halves(graded: GradedSet) -> GradedSet:
+    """Return a set in which each item says of its subject what another one says of its own."""
+    language = graded.department.language
+    halves = [found for text in graded.items if (found := split_in_half(text, language))]
+    others = [*halves[_EXCHANGED:], *halves[:_EXCHANGED]]
+    items = tuple(f"{own[0]} {other[1]}" for own, other in zip(halves, others, strict=True))
+    update = {"items": items, "grade": "nonsense", "kind": "exchanged_halves"}
+    return graded.model_copy(update=update)
 
 
 def _with_short_description(graded: GradedSet) -> GradedSet:
@@ -146,12 +167,14 @@ def count_set(graded: GradedSet, vectors: Vectors | None, belonging: Weights) ->
 def label_set(graded: GradedSet) -> dict[Aim, bool | None]:
     """Return what holds for each of a set's items."""
     if graded.grade in _USEFUL:
-        return {"topical": True, "related": True, "substantial": True}
+        return {"topical": True, "related": True, "substantial": True, "sensible": True}
+    is_sensible = graded.grade == "off_topic" or graded.kind in _SENSIBLE_KINDS
     is_empty = graded.grade == "empty" or graded.kind in _BESIDE_THE_POINT
     return {
         "topical": False if graded.grade == "off_topic" else None,
         "related": None,
         "substantial": False if is_empty else None,
+        "sensible": None if is_sensible else False,
     }
 
 
@@ -182,7 +205,7 @@ def measure_strays(sets: Sequence[GradedSet], vectors: Vectors | None) -> list[C
         last = {name: column[-1:] for name, column in features.items()}
         if len(features["linked"]) == len(mixed.items):
             cases.append(
-                Case(graded, last, 1, {"topical": None, "related": False, "substantial": None})
+                Case(graded, last, 1, dict.fromkeys(MEANING_FEATURES) | {"related": False})
             )
     return cases
 

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from aletheia.quality.meaning import Meaning
 from aletheia.quality.reading import Reading
 
-Aim: TypeAlias = Literal["topical", "related", "substantial"]
-"""What is asked of an item: is its set about the department, is it itself, does it say
-something?"""
+Aim: TypeAlias = Literal["topical", "related", "substantial", "sensible"]
+"""What is asked of an item: is its set about the department, is it itself, does it say something,
+and does its set make sense as work?"""
 
 WORD_FEATURES: Final[Mapping[Aim, tuple[str, ...]]] = {
     "topical": ("set_linked", "mostly_linked", "echo"),
@@ -27,6 +27,7 @@ WORD_FEATURES: Final[Mapping[Aim, tuple[str, ...]]] = {
         *("linked", "not_vague", "set_not_vague", "specific", "set_specific", "active"),
         *("set_active", "not_idle", "set_not_idle", "stated"),
     ),
+    "sensible": ("affirmed", "set_affirmed", "set_ordered"),
 }
 """Features of words:
 
@@ -36,6 +37,8 @@ WORD_FEATURES: Final[Mapping[Aim, tuple[str, ...]]] = {
     active     what its best sentence says of an action
     not_idle   how few words it has beside its specifics: long sentences without any are idle
     stated     share of its sentences that are no questions
+    affirmed   share of its sentences that deny nothing
+    ordered    how usual the order of its words is
 
 `set_` before one is its mean over all items that count, of what an item says over those alone that
 have a word of the description: one that does not show that it belongs lends the others nothing.
@@ -46,10 +49,12 @@ MEANING_FEATURES: Final[Mapping[Aim, tuple[str, ...]]] = {
     "topical": (*WORD_FEATURES["topical"], "set_ahead"),
     "related": (*WORD_FEATURES["related"], "ahead", "kin"),
     "substantial": (*WORD_FEATURES["substantial"], "not_empty", "set_not_empty"),
+    "sensible": (*WORD_FEATURES["sensible"], "working", "set_working", "joined"),
 }
 """Those of vectors, too: how far an item is ahead of other subjects in nearness to the department
-(`ahead`) and to the other items (`kin`), see `Meaning`, and how much nearer it is to the department
-than to platitudes (`not_empty`)."""
+(`ahead`) and to the other items (`kin`), how much nearer it is to the department than to platitudes
+(`not_empty`), how far it sounds like work (`working`), and how far halves of sentences go together
+(`joined`), see `Meaning`."""
 
 Weights: TypeAlias = Mapping[Aim, Mapping[str, float]]
 """Of each feature, and of `bias`."""
@@ -87,10 +92,14 @@ LINKED_TO: Final = 0.6
 """Share of a set's items that have a word of the description: of another department's items, and of
 the department's own, in the graded sets."""
 
+USUALLY_JOINED: Final = 0.8
+"""What `joined` is taken for where too few items can tell."""
+
 MAX_SPECIFICS: Final = 3
 _IDLE_WORDS: Final = 10
 _MAX_SIGNS: Final = 3
 _ECHO_WORDS: Final = 12
+_ORDER_BOUNDS: Final = (-1.2, 0.2)
 _BOUND: Final = 2.0
 _AHEAD_BOUND: Final = 4.0
 
@@ -149,15 +158,21 @@ def measure_features(
         "active": np.array([min(1.0, len(r.signs) / _MAX_SIGNS) for r in readings]),
         "not_idle": 1.0 - words * (1.0 - specific),
         "stated": np.array([1.0 - reading.questions for reading in readings]),
+        "ordered": np.array([np.clip(reading.word_order, *_ORDER_BOUNDS) for reading in readings]),
+        "affirmed": np.array([_measure_affirmed(reading) for reading in readings]),
     }
     if meaning is not None:
         better = meaning.own - meaning.empty
         found["not_empty"] = _fill(np.clip(better, -_BOUND, _BOUND))
         found["ahead"] = _fill(np.clip(meaning.ahead, -_AHEAD_BOUND, _AHEAD_BOUND))
         found["kin"] = _fill(np.clip(meaning.kin, -_AHEAD_BOUND, _AHEAD_BOUND))
+        found["working"] = _fill(np.clip(meaning.working, -1.0, 1.0))
+        joined = USUALLY_JOINED if np.isnan(meaning.joined) else meaning.joined
+        found["joined"] = np.full(len(readings), np.clip(joined, -1.0, _BOUND))
     counted = is_counted if is_counted.any() else np.ones(len(readings), bool)
     related = counted & (found["linked"] > 0)
-    lending = {"linked": counted, "ahead": counted}
+    lending = {"linked": counted, "ahead": counted, "working": counted}
+    lending |= {"affirmed": counted, "ordered": counted}
     means: dict[str, NDArray[np.float64]] = {}
     for name, column in found.items():
         chosen = lending.get(name, related if related.any() else counted)
@@ -179,6 +194,12 @@ def measure_belonging(features: Features, weights: Weights) -> NDArray[np.float6
         share = 1.0 / (1.0 + np.exp(-(reached + own["bias"])))
         total = total * (share**RELATED_POWER if aim == "related" else share)
     return total
+
+
+def _measure_affirmed(reading: Reading) -> float:
+    """Return the share of a text's sentences that deny nothing."""
+    denying = sum(bool(statement.denied) for statement in reading.statements)
+    return 1.0 - denying / max(1, len(reading.statements))
 
 
 def _fill(column: NDArray[np.float64]) -> NDArray[np.float64]:

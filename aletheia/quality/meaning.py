@@ -10,17 +10,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Any, Final, TypeAlias
+from typing import Final
 
 import numpy as np
 import yaml
 from numpy.typing import NDArray
 
 from aletheia.items.departments import Department
-from aletheia.quality.orders import drop_orders
-
-TextVectors: TypeAlias = Mapping[str, NDArray[np.floating[Any]]]
-"""Vectors of texts, all of one model; those of some texts may be missing."""
+from aletheia.quality.halves import measure_joined, split_in_half
+from aletheia.quality.orders import drop_orders, split_parts
+from aletheia.quality.registers import TextVectors, list_examples, measure_working
 
 MAX_OWN_CHARS: Final = 1000
 """Of a description that its own vector is made of; models read little more."""
@@ -57,6 +56,8 @@ class Meaning:
     aspects: NDArray[np.float64]  # `(n, k)`, to its aspects
     empty: NDArray[np.float64]  # `(n,)`, to the nearest platitude, on the scale of `own`
     alike: NDArray[np.float64]  # `(n, n)`, 0 of unrelated items to 1 of equal ones
+    working: NDArray[np.float64]  # `(n,)`, 1 like statements of work to -1 like other genres
+    joined: float  # how far halves of sentences go together, see `measure_joined`; or `nan`
 
 
 def own_text(department: Department) -> str:
@@ -72,7 +73,15 @@ def list_texts(
     """List the texts whose vectors `measure_meaning` needs, each once."""
     around = _background(language)
     background = (*around.topics, *around.statements, *around.platitudes)
-    texts = (own_text(department), *aspects, *background, *contents)
+    halves = [half for text in contents for half in split_in_half(text, language) or ()]
+    own = (
+        own_text(department),
+        *split_parts(department.name),
+        *split_parts(department.description),
+    )
+    parts = [part for text in contents for part in split_parts(text)]
+    background = (*background, *list_examples(language))
+    texts = (*own, *aspects, *background, *contents, *halves, *parts)
     return [text for text in dict.fromkeys(texts) if text.strip()]
 
 
@@ -112,7 +121,23 @@ def measure_meaning(
         aspects=rank(aspects, by_chance) if aspects else np.empty((len(contents), 0)),
         empty=rank(platitudes or [own], said).max(axis=1) / skill,
         alike=(items @ items.T - unrelated) / max(MIN_DEVIATION, 1.0 - unrelated),
+        working=_or_unknown(measure_working(items, language, vectors), len(contents)),
+        joined=_measure_joined(contents, language, vectors, dimensions),
     )
+
+
+def _or_unknown(found: NDArray[np.float64] | None, count: int) -> NDArray[np.float64]:
+    return np.full(count, np.nan) if found is None else found
+
+
+def _measure_joined(
+    contents: Sequence[str], language: str | None, vectors: TextVectors, dimensions: int
+) -> float:
+    """Measure how far the halves of the items' sentences go together."""
+    halves = [found for text in contents if (found := split_in_half(text, language)) is not None]
+    left = _rows([first for first, _ in halves], vectors, dimensions)
+    right = _rows([second for _, second in halves], vectors, dimensions)
+    return measure_joined(left, right)
 
 
 def _rows(texts: Sequence[str], vectors: TextVectors, dimensions: int) -> NDArray[np.float64]:

@@ -63,8 +63,12 @@ def drop_orders(text: str) -> str:
     """Return a text without the sentences that speak to whoever judges it."""
     if not addresses_judge(text):
         return text
-    kept = [part for part in _SENTENCE.split(text) if not addresses_judge(part)]
-    return " ".join(kept)
+    return " ".join(part for part in split_parts(text) if not addresses_judge(part))
+
+
+def split_parts(text: str) -> list[str]:
+    """Return the sentences and lines of a text, of its beginning if it is very long."""
+    return [part.strip() for part in _SENTENCE.split(text[:_MAX_CHARS]) if part.strip()]
 
 
 @cache

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
-from typing import Final, TypeAlias
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,8 @@ from aletheia.quality.belonging import (
     measure_features,
     measure_variety,
 )
+from aletheia.quality.contradictions import contradicts, find_contradictions
+from aletheia.quality.form import BROKEN_OFF
 from aletheia.quality.meaning import Meaning
 from aletheia.quality.reading import Reading, Statement, read_text
 
@@ -51,6 +53,15 @@ ALIKE_TO: Final = 0.82
 """Nearness of two items by their vectors, 0 to 1: below the one both are new, from the other on the
 later one repeats the earlier in other words, between them it is new in part."""
 
+MIN_CUT: Final = 2
+MIN_CUT_SHARE: Final = 0.2
+"""Texts of a set that break off, and their share, from which its texts without an end do, too."""
+
+ORDER: Final = -0.75
+DISORDER: Final = -1.1
+"""Order of words, see `measure_order`, from which on items count in full, and below which not at
+all: of good items one of fifty is below the first, of shuffled ones nine of ten below the other."""
+
 MAX_FRAMES: Final = 2
 """Items that may have the same sentence but for its content words; further ones are a template."""
 
@@ -74,16 +85,11 @@ DETAIL_SCALE: Final = 2.2
 """Detail of an item: 1 - exp(-sum / `DETAIL_SCALE`) over the specifics and the words that no
 earlier item has. With a figure, a condition and ten words of its own an item has three quarters."""
 
-SAME_SUBJECT: Final = 0.5
-"""Share of the content words that two sentences have in common, from which one may deny the
-other."""
-
 CONTRADICTED: Final = 0.25
 """What of an item counts that another one contradicts: nobody knows which of them is right."""
 
 _STRAY_SUMMARY: Final = 0.5
 _MAX_COMPARED: Final = 40
-_MIN_COMMON: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +112,8 @@ class RatedItem:
     repeats: str | None = None
     contradicts: str | None = None
     denies_itself: bool = False
+    is_cut: bool = False  # it has no end, in a set whose texts break off
+    ordered: float = 1.0  # how far its words, and those of all, stand in a usual order
     said: float = 0.0  # how much it says, of a whole item
     fit: float = 0.0
     novelty: float = 1.0
@@ -124,16 +132,13 @@ class RatedItem:
         if not self.is_good:
             return 0.0
         certain = CONTRADICTED if self.contradicts else 1.0
+        certain *= self.ordered * (BROKEN_OFF if self.is_cut else 1.0)
         return self.fit * self.reading.build * self.novelty * self.variety * certain
 
     @property
     def weight(self) -> float:
         """What share of a whole item it is worth."""
         return self.worth * (MIN_WEIGHT + (1 - MIN_WEIGHT) * self.said)
-
-
-_Index: TypeAlias = dict[str, list[tuple[RatedItem, Statement]]]
-"""Sentences with their items, by stems."""
 
 
 def rate_items(
@@ -198,6 +203,8 @@ def _read_items(
         _read_said(item, finder)
         named = finder.find(item.reading)
         item.aspects = _find_degrees(named, meaning, nearest, place)
+    _find_cut(rated)
+    _find_ordered(rated)
     _find_contradictions(rated)
     _find_repeats(rated, meaning)
     return rated
@@ -235,6 +242,23 @@ def _read_said(item: RatedItem, finder: AspectFinder) -> None:
         or reading.build < MIN_BUILD
         or (reading.vagueness > MAX_VAGUE and not reading.specifics)
     )
+
+
+def _find_cut(rated: Sequence[RatedItem]) -> None:
+    """Mark texts without an end where others of the set break off: nobody wrote them to the end."""
+    broken = sum(item.reading.ending == "broken" for item in rated)
+    if broken >= max(MIN_CUT, MIN_CUT_SHARE * len(rated)):
+        for item in rated:
+            item.is_cut = item.reading.ending == "open"
+
+
+def _find_ordered(rated: Sequence[RatedItem]) -> None:
+    """Find out how usual the order of each item's words is: by its own and by those of all."""
+    orders = [item.reading.word_order for item in rated]
+    usual = sum(orders) / max(1, len(orders))
+    for item, order in zip(rated, orders, strict=True):
+        found = ((order + usual) / 2 - DISORDER) / (ORDER - DISORDER)
+        item.ordered = min(1.0, max(0.0, found))
 
 
 def _rank_aspects(meaning: Meaning | None) -> NDArray[np.float64] | None:
@@ -332,52 +356,17 @@ def _find_alike(
 
 
 def _find_contradictions(rated: Sequence[RatedItem]) -> None:
-    """Mark items that deny what an earlier one states, or states what it denies, or themselves.
+    """Mark items that contradict another one, or themselves.
 
     Whoever denies itself is compared with nobody, so that it costs only itself.
     """
-    stating: _Index = {}
-    denying: _Index = {}
+    compared: list[Sequence[Statement]] = []
     for item in rated:
-        if item.is_filler:
-            continue
-        statements = item.reading.statements
+        statements = () if item.is_filler else item.reading.statements
         item.denies_itself = any(contradicts(*pair) for pair in combinations(statements, 2))
-        if item.denies_itself:
-            continue
-        for statement in statements:
-            _mark_contradicted(item, statement, stating, denying)
-        for statement in statements:
-            _note(item, statement.stated, statement, stating)
-            _note(item, statement.denied, statement, denying)
-
-
-def _mark_contradicted(
-    item: RatedItem, statement: Statement, stating: _Index, denying: _Index
-) -> None:
-    """Mark an item and those earlier ones that one of its sentences contradicts."""
-    known = [entry for stem in statement.stated for entry in denying.get(stem, ())]
-    known += [entry for stem in statement.denied for entry in stating.get(stem, ())]
-    for other, said in known:
-        if contradicts(statement, said):
-            item.contradicts = item.contradicts or other.id
-            other.contradicts = other.contradicts or item.id
-
-
-def _note(item: RatedItem, stems: frozenset[str], statement: Statement, index: _Index) -> None:
-    for stem in stems:
-        entries = index.setdefault(stem, [])
-        if len(entries) < _MAX_COMPARED:
-            entries.append((item, statement))
-
-
-def contradicts(one: Statement, other: Statement) -> bool:
-    """Return whether one sentence denies what another one states about the same things."""
-    left, right = one.stated | one.denied, other.stated | other.denied
-    common = len(left & right)
-    if common < _MIN_COMMON or common < SAME_SUBJECT * len(left | right):
-        return False
-    return not one.denied.isdisjoint(other.stated) or not other.denied.isdisjoint(one.stated)
+        compared.append(() if item.denies_itself else statements)
+    for place, other in find_contradictions(compared).items():
+        rated[place].contradicts = rated[other].id
 
 
 def _find_details(rated: Sequence[RatedItem]) -> None:

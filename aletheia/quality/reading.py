@@ -14,7 +14,7 @@ from typing import Final
 
 import yaml
 
-from aletheia.quality.form import measure_form
+from aletheia.quality.form import Ending, measure_form, read_ending
 from aletheia.quality.grammar import Grammar, find_language, grammar_of
 from aletheia.quality.orders import addresses_judge
 from aletheia.quality.sentences import (
@@ -26,6 +26,7 @@ from aletheia.quality.sentences import (
     is_verb,
     split_sentences,
 )
+from aletheia.quality.word_order import measure_order
 from aletheia.text.facts import read_facts
 from aletheia.text.normalisation import normalise
 
@@ -98,6 +99,8 @@ class Reading:
     frames: frozenset[int]  # hashes of its sentences without their content words
     sentences: int  # how many there are
     build: float  # how far they are built as sentences are, 0 to 1
+    word_order: float  # how usual the order of their words is, see `measure_order`
+    ending: Ending  # of the last one
     verbless: int  # how many have no predicate and no measure
     questions: float  # share of them that ask
     specifics: frozenset[tuple[str, str]]  # kind and value of each, see `SPECIFICS`
@@ -131,6 +134,8 @@ def read_text(text: str, language: str | None = None) -> Reading:
         frames=frozenset(filter(None, (_frame(s, grammar) for s in sentences))),
         sentences=len(sentences),
         build=built * measure_form(text, sentences, grammar),
+        word_order=measure_order(sentences, grammar),
+        ending=read_ending(text, sentences, grammar),
         verbless=sum(not s.has_predicate and s.build < MEASURED_BUILD / 2 for s in sentences),
         questions=sum(s.is_question for s in sentences) / max(1, len(sentences)),
         specifics=frozenset(_find_specifics(text, sentences, grammar)),

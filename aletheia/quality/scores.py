@@ -30,10 +30,11 @@ from aletheia.items.departments import Department
 from aletheia.quality.aspects import WHOLE, Aspect, find_aspects
 from aletheia.quality.belonging import Features, Weights
 from aletheia.quality.grammar import find_language
-from aletheia.quality.meaning import Meaning, TextVectors, list_texts, measure_meaning
-from aletheia.quality.orders import addresses_judge, drop_orders
+from aletheia.quality.meaning import Meaning, list_texts, measure_meaning, own_text
+from aletheia.quality.orders import addresses_judge, drop_orders, split_parts
 from aletheia.quality.rating import QualityItem, RatedItem, measure_items, rate_items
 from aletheia.quality.reading import SPECIFICS, read_text
+from aletheia.quality.registers import TextVectors, find_orders, join_vectors
 from aletheia.text.language import guess_language
 
 Part: TypeAlias = Literal["coverage", "depth", "coherence", "actionability"]
@@ -75,6 +76,9 @@ COVERED_FROM: Final = 0.5
 
 MIN_BELONGING: Final = 0.25
 """What the belonging of an item counts that says next to nothing; a whole item counts 1."""
+
+ORDERS_FROM: Final = 0.5
+"""How far a text sounds like an order to a judge, -1 to 1, from which it is one."""
 
 _STRAY_AT: Final = 0.4
 _SIGNS: Final = 3
@@ -202,8 +206,8 @@ def count_parts(
         warnings.append(f"Of {len(items)} items the newest {MAX_ITEMS} are scored.")
     if meaning is None and scored:
         warnings.append(WORDS_ALONE)
-    about = department.description
-    orders = [item.id for item in items[-MAX_ITEMS:] if addresses_judge(item.content, about)]
+    counted = {item.id for item in scored}
+    orders = [item.id for item in items[-MAX_ITEMS:] if item.id not in counted]
     parts: dict[Part, Counted] = {
         "coverage": _count_coverage(aspects, rated),
         "depth": _count_depth(rated),
@@ -242,7 +246,11 @@ def _read_material(
     department: Department, items: Sequence[QualityItem], vectors: TextVectors | None
 ) -> _Material:
     scored, language = _choose(department, items)
-    aspects = find_aspects(department)
+    known = [*find_aspects(department)]
+    if vectors is not None:
+        scored, department, vectors = _leave_out_orders(department, scored, language, vectors)
+    # Of a description without its orders, none that only further aspects made room for.
+    aspects = [aspect for aspect in find_aspects(department) if aspect in known]
     meaning = None
     if vectors is not None:
         names = [aspect.name for aspect in aspects[:-1]]
@@ -252,6 +260,26 @@ def _read_material(
     named = f"{drop_orders(department.name)}. {said}" if said.strip() else said
     described = read_text(named, language).specific
     return _Material(scored, language, aspects, described, meaning)
+
+
+def _leave_out_orders(
+    department: Department,
+    items: Sequence[QualityItem],
+    language: str | None,
+    vectors: TextVectors,
+) -> tuple[list[QualityItem], Department, TextVectors]:
+    """Leave out what sounds like an order to a judge: items, and sentences of the department's."""
+    name, said = split_parts(department.name), split_parts(department.description)
+    texts = [*(item.content for item in items), *name, *said]
+    orders = find_orders(texts, language, vectors, ORDERS_FROM)
+    kept = [item for item in items if item.content not in orders]
+    if orders.isdisjoint([*name, *said]):
+        return kept, department, vectors
+    name, said = ([part for part in parts if part not in orders] for parts in (name, said))
+    update = {"name": " ".join(name), "description": " ".join(said)}
+    changed = department.model_copy(update=update)
+    own = join_vectors([*name, *said], vectors)
+    return kept, changed, vectors if own is None else {**vectors, own_text(changed): own}
 
 
 @cache

@@ -2,7 +2,7 @@
 
 import pytest
 
-from aletheia.quality.rating import contradicts
+from aletheia.quality.contradictions import contradicts
 from aletheia.quality.reading import Statement, read_text
 
 PAID = "The clerk pays invoices of suppliers within ten days."

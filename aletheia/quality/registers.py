@@ -1,0 +1,149 @@
+"""Of what kind texts are, by their vectors: statements of work, other genres, orders to a judge.
+
+What a department does is said in another manner than a verse, an advert, a joke or a demand for
+points, whatever its nouns are. Texts of each kind come with Aletheia; a direction is fitted through
+their vectors, of the model of the run, at each measurement: no weights of one model are shipped.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from aletheia.quality.orders import split_parts
+
+TextVectors: TypeAlias = Mapping[str, NDArray[np.floating[Any]]]
+"""Vectors of texts, all of one model; those of some texts may be missing."""
+
+MIN_EXAMPLES: Final = 8
+"""Texts of a kind with a vector, below which nothing is measured by it."""
+
+MIN_LENGTH: Final = 1e-9
+"""Of a vector, below which it is nothing."""
+
+RIDGE: Final = 0.3
+"""Added to the products of unit vectors: the less examples there are, the less each decides."""
+
+OTHER_LANGUAGE: Final = "en"
+"""Examples of languages that have none of their own; orders to a judge may be in it anywhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """Texts of a language."""
+
+    practice: tuple[str, ...]  # what is done
+    genres: tuple[str, ...]  # verses, adverts, jokes, sentences without sense
+    orders: tuple[str, ...]  # to whoever judges
+
+
+def list_examples(language: str | None) -> list[str]:
+    """List the texts whose vectors the measurements need."""
+    own, other = _examples(language), _examples(OTHER_LANGUAGE)
+    return [*own.practice, *own.genres, *own.orders, *other.practice, *other.orders]
+
+
+def measure_working(
+    rows: NDArray[np.float64], language: str | None, vectors: TextVectors
+) -> NDArray[np.float64] | None:
+    """Return how far texts sound like statements of work and not like another genre, `(n,)`.
+
+    `rows`: unit vectors, `(n, d)`, `nan` where there is none. About 1 is the one, -1 the other;
+    `None` without enough examples.
+    """
+    own = _examples(language)
+    return _measure(rows, own.practice, own.genres, vectors)
+
+
+def measure_ordering(
+    rows: NDArray[np.float64], language: str | None, vectors: TextVectors
+) -> NDArray[np.float64] | None:
+    """Return how far texts sound like orders to a judge and not like work, as `measure_working`."""
+    own, other = _examples(language), _examples(OTHER_LANGUAGE)
+    orders = tuple(dict.fromkeys((*own.orders, *other.orders)))
+    work = tuple(dict.fromkeys((*own.practice, *own.genres, *other.practice)))
+    return _measure(rows, orders, work, vectors)
+
+
+def find_orders(
+    texts: Sequence[str], language: str | None, vectors: TextVectors, above: float
+) -> frozenset[str]:
+    """Return the texts that sound like an order to a judge, as a whole or in one sentence.
+
+    `above`: what `measure_ordering` returns of an order.
+    """
+    parts = [(text, part) for text in texts for part in {text, *split_parts(text)}]
+    known = [(text, part) for text, part in parts if part in vectors]
+    if not known:
+        return frozenset()
+    dimensions = len(vectors[known[0][1]])
+    known = [(text, part) for text, part in known if len(vectors[part]) == dimensions]
+    rows = _rows([part for _, part in known], vectors, dimensions)
+    found = measure_ordering(rows, language, vectors)
+    if found is None:
+        return frozenset()
+    pairs = zip(known, found.tolist(), strict=True)
+    return frozenset(text for (text, _), ordering in pairs if ordering > above)
+
+
+def join_vectors(texts: Sequence[str], vectors: TextVectors) -> NDArray[np.float64] | None:
+    """Return the unit vector between those of texts; `None` if there is none."""
+    known = [vectors[text] for text in texts if text in vectors]
+    if not known:
+        return None
+    total = _rows(texts, vectors, len(known[0])).sum(axis=0)
+    length = float(np.linalg.norm(total))
+    return total / length if length else None
+
+
+def _measure(
+    rows: NDArray[np.float64], ones: Sequence[str], others: Sequence[str], vectors: TextVectors
+) -> NDArray[np.float64] | None:
+    """Return where texts lie between two kinds, by ridge regression; both kinds count alike."""
+    dimensions = rows.shape[1]
+    left, right = (_rows(texts, vectors, dimensions) for texts in (ones, others))
+    if min(len(left), len(right)) < MIN_EXAMPLES:
+        return None
+    known = np.concatenate([left, right])
+    middle = known.mean(axis=0)
+    centred = known - middle
+    wanted = np.concatenate([np.ones(len(left)), -np.ones(len(right))])
+    weights = np.concatenate(
+        [
+            np.full(len(left), len(known) / 2 / len(left)),
+            np.full(len(right), len(known) / 2 / len(right)),
+        ]
+    )
+    products = weights[:, np.newaxis] * (centred @ centred.T) + RIDGE * np.eye(len(known))
+    direction = centred.T @ np.linalg.solve(products, weights * wanted)
+    return (rows - middle) @ direction
+
+
+def _rows(texts: Sequence[str], vectors: TextVectors, dimensions: int) -> NDArray[np.float64]:
+    """Return the unit vectors of those texts that have one, `(n, d)`."""
+    known = [vectors[text] for text in texts if text in vectors]
+    found = [row for row in known if len(row) == dimensions]
+    rows = np.array(found, dtype=np.float64).reshape(len(found), dimensions)
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), MIN_LENGTH)
+
+
+def _examples(language: str | None) -> Examples:
+    known = _read_examples()
+    return known.get(language or "", known[OTHER_LANGUAGE])
+
+
+@cache
+def _read_examples() -> Mapping[str, Examples]:
+    source = resources.files("aletheia.quality").joinpath("registers.yaml")
+    read: Mapping[str, Mapping[str, Sequence[str]]] = yaml.load(
+        source.read_text("utf-8"), Loader=yaml.CSafeLoader
+    )
+    return {
+        language: Examples(**{name: tuple(texts) for name, texts in lists.items()})
+        for language, lists in read.items()
+    }
