@@ -42,8 +42,9 @@ from aletheia.errors import ComputeFailed, InvalidTask
 from aletheia.items.departments import Department
 from aletheia.items.word_vectors import Embed
 from aletheia.quality.aspects import WHOLE
+from aletheia.quality.comparison import MAX_ITEMS
 from aletheia.quality.rating import QualityItem
-from aletheia.quality.scores import MAX_ITEMS, score_quality
+from aletheia.quality.scores import score_quality
 from aletheia.store.project_id import check_project_id
 
 log = logging.getLogger(__name__)

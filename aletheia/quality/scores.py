@@ -27,15 +27,12 @@ from typing import Any, Final, Literal, TypeAlias
 import numpy as np
 
 from aletheia.items.departments import Department
-from aletheia.quality.aspects import WHOLE, Aspect, find_aspects
+from aletheia.quality.aspects import WHOLE, Aspect
 from aletheia.quality.belonging import Features, Weights
-from aletheia.quality.grammar import find_language
-from aletheia.quality.meaning import Meaning, list_texts, measure_meaning, own_text
-from aletheia.quality.orders import addresses_judge, drop_orders, split_parts
+from aletheia.quality.comparison import MAX_ITEMS, Comparison, compare, list_compared
 from aletheia.quality.rating import QualityItem, RatedItem, measure_items, rate_items
-from aletheia.quality.reading import SPECIFICS, read_text
-from aletheia.quality.registers import TextVectors, find_orders, join_vectors
-from aletheia.text.language import guess_language
+from aletheia.quality.reading import SPECIFICS
+from aletheia.quality.registers import TextVectors
 
 Part: TypeAlias = Literal["coverage", "depth", "coherence", "actionability"]
 
@@ -62,9 +59,6 @@ in passing, and not every run of words is something to write about."""
 WHOLE_SHARE: Final = 0.4
 """Share of coverage that is amount, whatever the aspects."""
 
-MAX_ITEMS: Final = 1000
-"""The newest ones are scored; twice what a run of 50 batches of 10 items makes (SPEC §4)."""
-
 WORDS_ALONE: Final = "Words alone were compared, not their meaning."
 """Warning of a score without vectors."""
 
@@ -77,12 +71,8 @@ COVERED_FROM: Final = 0.5
 MIN_BELONGING: Final = 0.25
 """What the belonging of an item counts that says next to nothing; a whole item counts 1."""
 
-ORDERS_FROM: Final = 0.5
-"""How far a text sounds like an order to a judge, -1 to 1, from which it is one."""
-
 _STRAY_AT: Final = 0.4
 _SIGNS: Final = 3
-_LANGUAGE_CHARS: Final = 4000
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,9 +141,7 @@ def weigh_parts(scores: Mapping[Part, float]) -> float:
 
 def texts_to_embed(department: Department, items: Sequence[QualityItem]) -> list[str]:
     """List the texts whose vectors `score_quality` compares, each once."""
-    scored, language = _choose(department, items)
-    names = [aspect.name for aspect in find_aspects(department)[:-1]]
-    return list_texts(department, names, [item.content for item in scored], language)
+    return list_compared(department, items)
 
 
 def score_quality(
@@ -185,43 +173,50 @@ def count_parts(
 
     `scale`: the shipped one if there is none; its knots are not used.
     """
-    found = _read_material(department, items, vectors)
+    found = compare(department, items, vectors)
     kind = "words" if found.meaning is None else "meaning"
-    weights = (scale or shipped_scale()).belonging[kind]
-    aspects, meaning, scored = found.aspects, found.meaning, found.items
+    aspects, orders = found.aspects, found.orders
     rated = rate_items(
-        scored,
+        found.items,
         aspects,
         found.described,
-        meaning=meaning,
+        meaning=found.meaning,
         language=found.language,
-        weights=weights,
+        weights=(scale or shipped_scale()).belonging[kind],
     )
-    warnings: list[str] = []
-    if len(aspects) == 1:
-        warnings.append(
-            "The description names no aspects: the score does not show whether items fit."
-        )
-    if len(items) > MAX_ITEMS:
-        warnings.append(f"Of {len(items)} items the newest {MAX_ITEMS} are scored.")
-    if meaning is None and scored:
-        warnings.append(WORDS_ALONE)
-    counted = {item.id for item in scored}
-    orders = [item.id for item in items[-MAX_ITEMS:] if item.id not in counted]
     parts: dict[Part, Counted] = {
         "coverage": _count_coverage(aspects, rated),
         "depth": _count_depth(rated),
         "coherence": _count_coherence(rated, orders),
         "actionability": _count_actionability(rated),
     }
-    return parts, tuple(warnings)
+    return parts, _find_warnings(found, len(items))
+
+
+def _find_warnings(found: Comparison, items: int) -> tuple[str, ...]:
+    """Return what limits the meaning of a score, each a sentence."""
+    warnings: list[str] = []
+    if found.foreign:
+        warnings.append(
+            f"The description ({found.foreign}) is in another language than the items"
+            f" ({found.language}): the score does not show whether they fit."
+        )
+    elif len(found.aspects) == 1:
+        warnings.append(
+            "The description names no aspects: the score does not show whether items fit."
+        )
+    if items > MAX_ITEMS:
+        warnings.append(f"Of {items} items the newest {MAX_ITEMS} are scored.")
+    if found.meaning is None and found.items:
+        warnings.append(WORDS_ALONE)
+    return tuple(warnings)
 
 
 def measure_set(
     department: Department, items: Sequence[QualityItem], vectors: TextVectors | None
 ) -> Features:
     """Measure what shows of items that they belong to a department, see `measure_items`."""
-    found = _read_material(department, items, vectors)
+    found = compare(department, items, vectors)
     return measure_items(
         found.items,
         found.aspects,
@@ -229,57 +224,6 @@ def measure_set(
         meaning=found.meaning,
         language=found.language,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Material:
-    """A department and its items, as they are compared."""
-
-    items: Sequence[QualityItem]  # without those that address the judge
-    language: str | None
-    aspects: Sequence[Aspect]
-    described: frozenset[str]  # stems of the description
-    meaning: Meaning | None
-
-
-def _read_material(
-    department: Department, items: Sequence[QualityItem], vectors: TextVectors | None
-) -> _Material:
-    scored, language = _choose(department, items)
-    known = [*find_aspects(department)]
-    if vectors is not None:
-        scored, department, vectors = _leave_out_orders(department, scored, language, vectors)
-    # Of a description without its orders, none that only further aspects made room for.
-    aspects = [aspect for aspect in find_aspects(department) if aspect in known]
-    meaning = None
-    if vectors is not None:
-        names = [aspect.name for aspect in aspects[:-1]]
-        contents = [item.content for item in scored]
-        meaning = measure_meaning(department, names, contents, language, vectors)
-    said = drop_orders(department.description)
-    named = f"{drop_orders(department.name)}. {said}" if said.strip() else said
-    described = read_text(named, language).specific
-    return _Material(scored, language, aspects, described, meaning)
-
-
-def _leave_out_orders(
-    department: Department,
-    items: Sequence[QualityItem],
-    language: str | None,
-    vectors: TextVectors,
-) -> tuple[list[QualityItem], Department, TextVectors]:
-    """Leave out what sounds like an order to a judge: items, and sentences of the department's."""
-    name, said = split_parts(department.name), split_parts(department.description)
-    texts = [*(item.content for item in items), *name, *said]
-    orders = find_orders(texts, language, vectors, ORDERS_FROM)
-    kept = [item for item in items if item.content not in orders]
-    if orders.isdisjoint([*name, *said]):
-        return kept, department, vectors
-    name, said = ([part for part in parts if part not in orders] for parts in (name, said))
-    update = {"name": " ".join(name), "description": " ".join(said)}
-    changed = department.model_copy(update=update)
-    own = join_vectors([*name, *said], vectors)
-    return kept, changed, vectors if own is None else {**vectors, own_text(changed): own}
 
 
 @cache
@@ -295,17 +239,6 @@ def shipped_scale() -> Scale:
         },
         read["belonging"],
     )
-
-
-def _choose(
-    department: Department, items: Sequence[QualityItem]
-) -> tuple[list[QualityItem], str | None]:
-    """Return the items that are scored, and the language that they are in."""
-    about = department.description
-    scored = [item for item in items[-MAX_ITEMS:] if not addresses_judge(item.content, about)]
-    text = " ".join([*(item.content for item in scored), department.description])
-    text = text[:_LANGUAGE_CHARS]
-    return scored, find_language(text) or guess_language(text)
 
 
 def _enough(aspects: int) -> int:

@@ -2,7 +2,7 @@
 
 A text is read as the row of its function words and of what its content words end in. How much more
 often two of these follow each other than by chance is counted in texts that come with Aletheia
-(`bench.quality_fit` writes the counts to `word_order.json`). In sentences most pairs are usual ones;
+(`bench.word_order` writes the counts to `word_order.json`). In sentences most pairs are usual ones,
 in shuffled or reversed ones they are not, whatever the words are.
 """
 
@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from itertools import pairwise
 from typing import Any, Final
 
 from aletheia.quality.grammar import Grammar
@@ -79,7 +80,7 @@ def count_order(rows: Sequence[Sequence[str]]) -> OrderCounts:
     pairs: Counter[str] = Counter()
     classes: Counter[str] = Counter()
     for tags in rows:
-        for left, right in zip(tags, tags[1:], strict=False):
+        for left, right in pairwise(tags):
             before[left] += 1
             behind[right] += 1
             pairs[f"{left} {right}"] += 1
@@ -100,13 +101,9 @@ def measure_order(sentences: Sequence[Sentence], grammar: Grammar | None) -> flo
     found = [
         model.measure(left, right)
         for sentence in sentences
-        for left, right in _pairs_of(read_tags(sentence, grammar))
+        for left, right in pairwise(read_tags(sentence, grammar))
     ]
     return (sum(found) + PRIOR_WORDS * USUAL_ORDER) / (len(found) + PRIOR_WORDS)
-
-
-def _pairs_of(tags: Sequence[str]) -> list[tuple[str, str]]:
-    return list(zip(tags, tags[1:], strict=False))
 
 
 class _Model:
@@ -120,7 +117,7 @@ class _Model:
         self._known: dict[tuple[str, str], float] = {}
 
     def measure(self, left: str, right: str) -> float:
-        """Return the logarithm of how much more often than by chance two words follow each other."""
+        """Return the logarithm of how often two words follow each other, beside chance."""
         known = self._known.get((left, right))
         if known is None:
             known = self._known[left, right] = self._measure(left, right)

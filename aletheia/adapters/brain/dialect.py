@@ -28,7 +28,7 @@ from aletheia.brain.ports import (
 )
 from aletheia.errors import InvalidTask
 from aletheia.llm.structured import explain
-from aletheia.quality.scores import MAX_ITEMS
+from aletheia.quality.comparison import MAX_ITEMS
 
 T = TypeVar("T")
 
