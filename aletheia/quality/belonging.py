@@ -99,7 +99,7 @@ MAX_SPECIFICS: Final = 3
 _IDLE_WORDS: Final = 10
 _MAX_SIGNS: Final = 3
 _ECHO_WORDS: Final = 12
-_ORDER_BOUNDS: Final = (-1.2, 0.2)
+_ORDER_BOUNDS: Final = (-1.0, 0.3)
 _BOUND: Final = 2.0
 _AHEAD_BOUND: Final = 4.0
 

@@ -57,8 +57,8 @@ MIN_CUT: Final = 2
 MIN_CUT_SHARE: Final = 0.2
 """Texts of a set that break off, and their share, from which its texts without an end do, too."""
 
-ORDER: Final = -0.75
-DISORDER: Final = -1.1
+ORDER: Final = -0.45
+DISORDER: Final = -0.75
 """Order of words, see `measure_order`, from which on items count in full, and below which not at
 all: of good items one of fifty is below the first, of shuffled ones nine of ten below the other."""
 
