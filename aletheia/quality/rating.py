@@ -20,9 +20,9 @@ from aletheia.quality.belonging import (
     measure_variety,
 )
 from aletheia.quality.contradictions import contradicts, find_contradictions
-from aletheia.quality.form import BROKEN_OFF
 from aletheia.quality.meaning import Meaning
 from aletheia.quality.reading import Reading, Statement, read_text
+from aletheia.quality.soundness import measure_soundness
 
 MIN_SAID: Final = 1.0
 """Words of its own and specifics, a specific for two, below which an item says nothing."""
@@ -52,15 +52,6 @@ ALIKE_FROM: Final = 0.66
 ALIKE_TO: Final = 0.82
 """Nearness of two items by their vectors, 0 to 1: below the one both are new, from the other on the
 later one repeats the earlier in other words, between them it is new in part."""
-
-MIN_CUT: Final = 2
-MIN_CUT_SHARE: Final = 0.2
-"""Texts of a set that break off, and their share, from which its texts without an end do, too."""
-
-ORDER: Final = -0.45
-DISORDER: Final = -0.75
-"""Order of words, see `measure_order`, from which on items count in full, and below which not at
-all: of good items one of fifty is below the first, of shuffled ones nine of ten below the other."""
 
 MAX_FRAMES: Final = 2
 """Items that may have the same sentence but for its content words; further ones are a template."""
@@ -112,8 +103,7 @@ class RatedItem:
     repeats: str | None = None
     contradicts: str | None = None
     denies_itself: bool = False
-    is_cut: bool = False  # it has no end, in a set whose texts break off
-    ordered: float = 1.0  # how far its words, and those of all, stand in a usual order
+    sound: float = 1.0  # what faults of form leave of it, see `measure_soundness`
     said: float = 0.0  # how much it says, of a whole item
     fit: float = 0.0
     novelty: float = 1.0
@@ -132,8 +122,8 @@ class RatedItem:
         if not self.is_good:
             return 0.0
         certain = CONTRADICTED if self.contradicts else 1.0
-        certain *= self.ordered * (BROKEN_OFF if self.is_cut else 1.0)
-        return self.fit * self.reading.build * self.novelty * self.variety * certain
+        sound = self.reading.build * self.sound
+        return self.fit * sound * self.novelty * self.variety * certain
 
     @property
     def weight(self) -> float:
@@ -203,8 +193,8 @@ def _read_items(
         _read_said(item, finder)
         named = finder.find(item.reading)
         item.aspects = _find_degrees(named, meaning, nearest, place)
-    _find_cut(rated)
-    _find_ordered(rated)
+    for item, sound in zip(rated, measure_soundness([i.reading for i in rated]), strict=True):
+        item.sound = sound
     _find_contradictions(rated)
     _find_repeats(rated, meaning)
     return rated
@@ -242,23 +232,6 @@ def _read_said(item: RatedItem, finder: AspectFinder) -> None:
         or reading.build < MIN_BUILD
         or (reading.vagueness > MAX_VAGUE and not reading.specifics)
     )
-
-
-def _find_cut(rated: Sequence[RatedItem]) -> None:
-    """Mark texts without an end where others of the set break off: nobody wrote them to the end."""
-    broken = sum(item.reading.ending == "broken" for item in rated)
-    if broken >= max(MIN_CUT, MIN_CUT_SHARE * len(rated)):
-        for item in rated:
-            item.is_cut = item.reading.ending == "open"
-
-
-def _find_ordered(rated: Sequence[RatedItem]) -> None:
-    """Find out how usual the order of each item's words is: by its own and by those of all."""
-    orders = [item.reading.word_order for item in rated]
-    usual = sum(orders) / max(1, len(orders))
-    for item, order in zip(rated, orders, strict=True):
-        found = ((order + usual) / 2 - DISORDER) / (ORDER - DISORDER)
-        item.ordered = min(1.0, max(0.0, found))
 
 
 def _rank_aspects(meaning: Meaning | None) -> NDArray[np.float64] | None:

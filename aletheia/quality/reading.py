@@ -16,6 +16,7 @@ import yaml
 
 from aletheia.quality.form import Ending, measure_form, read_ending
 from aletheia.quality.grammar import Grammar, find_language, grammar_of
+from aletheia.quality.measures import count_impossible
 from aletheia.quality.orders import addresses_judge
 from aletheia.quality.sentences import (
     MEASURED_BUILD,
@@ -99,6 +100,7 @@ class Reading:
     frames: frozenset[int]  # hashes of its sentences without their content words
     sentences: int  # how many there are
     build: float  # how far they are built as sentences are, 0 to 1
+    impossible: int  # figures whose unit cannot be that of what they measure
     word_order: float  # how usual the order of their words is, see `measure_order`
     ending: Ending  # of the last one
     verbless: int  # how many have no predicate and no measure
@@ -134,6 +136,7 @@ def read_text(text: str, language: str | None = None) -> Reading:
         frames=frozenset(filter(None, (_frame(s, grammar) for s in sentences))),
         sentences=len(sentences),
         build=built * measure_form(text, sentences, grammar),
+        impossible=count_impossible(sentences, grammar),
         word_order=measure_order(sentences, grammar),
         ending=read_ending(text, sentences, grammar),
         verbless=sum(not s.has_predicate and s.build < MEASURED_BUILD / 2 for s in sentences),
