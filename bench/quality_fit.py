@@ -69,13 +69,18 @@ found by their build, their words or their repetition."""
 SHORT_WORDS: Final = 14
 """Of a description, as many people write it; the graded sets' have some forty."""
 
-_STRAY_KINDS: Final = frozenset({"praise", "instructions"})
+_STRAY_KINDS: Final = frozenset({"praise", "instructions", "orders_in_disguise"})
 """Kinds of nonsense whose items belong nowhere."""
 
-_SENSIBLE_KINDS: Final = frozenset(
-    {"copies", "near_copies_with_other_numbers", "contradictions", "repeated_sentence"}
+_GENRES: Final = frozenset(
+    {"horoscope", "poem", "proverbs", "prayer", "conspiracy", "advertising", "jokes", "sports"}
+    | {"fairy_tale", "diary", "negations_only", "grammatical_nonsense", "wrong_facts", "praise"}
+    | {"filler_with_names"}
 )
-"""Kinds of nonsense each item of which makes sense by itself."""
+"""Kinds of nonsense that do not sound like work; others do."""
+
+_EXCHANGED_KINDS: Final = frozenset({"exchanged_halves", "facts_swapped"})
+"""Kinds of nonsense that tell facts of the wrong things."""
 
 _EXCHANGED: Final = 3
 """Places by which halves of sentences move, to make facts that are told of the wrong things."""
@@ -167,14 +172,14 @@ def count_set(graded: GradedSet, vectors: Vectors | None, belonging: Weights) ->
 def label_set(graded: GradedSet) -> dict[Aim, bool | None]:
     """Return what holds for each of a set's items."""
     if graded.grade in _USEFUL:
-        return {"topical": True, "related": True, "substantial": True, "sensible": True}
-    is_sensible = graded.grade == "off_topic" or graded.kind in _SENSIBLE_KINDS
+        return dict.fromkeys(MEANING_FEATURES, True)
     is_empty = graded.grade == "empty" or graded.kind in _BESIDE_THE_POINT
     return {
         "topical": False if graded.grade == "off_topic" else None,
         "related": None,
         "substantial": False if is_empty else None,
-        "sensible": None if is_sensible else False,
+        "sensible": False if graded.grade == "empty" or graded.kind in _GENRES else None,
+        "joined": False if graded.kind in _EXCHANGED_KINDS else None,
     }
 
 

@@ -14,15 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aletheia.quality.meaning import Meaning
+from aletheia.quality.orders import MIN_EVIDENCE, weigh_judging
 from aletheia.quality.reading import Reading
 
-Aim: TypeAlias = Literal["topical", "related", "substantial", "sensible"]
+Aim: TypeAlias = Literal["topical", "related", "substantial", "sensible", "joined"]
 """What is asked of an item: is its set about the department, is it itself, does it say something,
-and does its set make sense as work?"""
+does its set make sense as work, and do halves of its sentences go together?"""
 
 WORD_FEATURES: Final[Mapping[Aim, tuple[str, ...]]] = {
     "topical": ("set_linked", "mostly_linked", "echo"),
-    "related": ("linked",),
+    "related": ("linked", "unordered"),
     "substantial": (
         *("linked", "not_vague", "set_not_vague", "specific", "set_specific", "active"),
         *("set_active", "not_idle", "set_not_idle", "stated"),
@@ -38,6 +39,7 @@ WORD_FEATURES: Final[Mapping[Aim, tuple[str, ...]]] = {
     not_idle   how few words it has beside its specifics: long sentences without any are idle
     stated     share of its sentences that are no questions
     affirmed   share of its sentences that deny nothing
+    unordered  how few words of judging it has that not many items have
     ordered    how usual the order of its words is
 
 `set_` before one is its mean over all items that count, of what an item says over those alone that
@@ -47,14 +49,15 @@ they have, see `measure_echo`."""
 
 MEANING_FEATURES: Final[Mapping[Aim, tuple[str, ...]]] = {
     "topical": (*WORD_FEATURES["topical"], "set_ahead"),
-    "related": (*WORD_FEATURES["related"], "ahead", "kin"),
+    "related": (*WORD_FEATURES["related"], "ahead", "kin", "uncommanding"),
     "substantial": (*WORD_FEATURES["substantial"], "not_empty", "set_not_empty"),
-    "sensible": (*WORD_FEATURES["sensible"], "working", "set_working", "joined"),
+    "sensible": (*WORD_FEATURES["sensible"], "working", "set_working"),
+    "joined": ("joined",),
 }
 """Those of vectors, too: how far an item is ahead of other subjects in nearness to the department
 (`ahead`) and to the other items (`kin`), how much nearer it is to the department than to platitudes
-(`not_empty`), how far it sounds like work (`working`), and how far halves of sentences go together
-(`joined`), see `Meaning`."""
+(`not_empty`), how far it sounds like work (`working`) and not like an order (`uncommanding`), and
+how far halves of sentences go together (`joined`), see `Meaning`."""
 
 Weights: TypeAlias = Mapping[Aim, Mapping[str, float]]
 """Of each feature, and of `bias`."""
@@ -93,7 +96,13 @@ LINKED_TO: Final = 0.6
 the department's own, in the graded sets."""
 
 USUALLY_JOINED: Final = 0.8
-"""What `joined` is taken for where too few items can tell."""
+"""What `joined` is taken for where too few items can tell, or the model cannot."""
+
+MIN_JOINED_USUALLY: Final = 1.0
+"""Of other statements of work in a language, below which a model tells no halves apart."""
+
+USUAL_KIND: Final = 0.25
+"""Share of items with a kind of words of judging, above which they are the department's own."""
 
 MAX_SPECIFICS: Final = 3
 _IDLE_WORDS: Final = 10
@@ -158,6 +167,7 @@ def measure_features(
         "active": np.array([min(1.0, len(r.signs) / _MAX_SIGNS) for r in readings]),
         "not_idle": 1.0 - words * (1.0 - specific),
         "stated": np.array([1.0 - reading.questions for reading in readings]),
+        "unordered": -_measure_judging(readings),
         "ordered": np.array([np.clip(reading.word_order, *_ORDER_BOUNDS) for reading in readings]),
         "affirmed": np.array([_measure_affirmed(reading) for reading in readings]),
     }
@@ -167,8 +177,8 @@ def measure_features(
         found["ahead"] = _fill(np.clip(meaning.ahead, -_AHEAD_BOUND, _AHEAD_BOUND))
         found["kin"] = _fill(np.clip(meaning.kin, -_AHEAD_BOUND, _AHEAD_BOUND))
         found["working"] = _fill(np.clip(meaning.working, -1.0, 1.0))
-        joined = USUALLY_JOINED if np.isnan(meaning.joined) else meaning.joined
-        found["joined"] = np.full(len(readings), np.clip(joined, -1.0, _BOUND))
+        found["uncommanding"] = -_fill(np.clip(meaning.ordering, -1.0, 1.0))
+        found["joined"] = np.full(len(readings), _read_joined(meaning))
     counted = is_counted if is_counted.any() else np.ones(len(readings), bool)
     related = counted & (found["linked"] > 0)
     lending = {"linked": counted, "ahead": counted, "working": counted}
@@ -194,6 +204,20 @@ def measure_belonging(features: Features, weights: Weights) -> NDArray[np.float6
         share = 1.0 / (1.0 + np.exp(-(reached + own["bias"])))
         total = total * (share**RELATED_POWER if aim == "related" else share)
     return total
+
+
+def _read_joined(meaning: Meaning) -> float:
+    """Return how far halves go together, as usual where the model or the set cannot tell."""
+    is_telling = meaning.joined_usually >= MIN_JOINED_USUALLY and not np.isnan(meaning.joined)
+    return float(np.clip(meaning.joined, -1.0, 1.0)) if is_telling else USUALLY_JOINED
+
+
+def _measure_judging(readings: Sequence[Reading]) -> NDArray[np.float64]:
+    """Return how much of each item speaks of judging, 0 to 1, in words that not many items have."""
+    counts = Counter(kind for reading in readings for kind in reading.judging)
+    usual = {kind for kind, count in counts.items() if count > max(1, USUAL_KIND * len(readings))}
+    weights = [weigh_judging(reading.judging - usual) for reading in readings]
+    return np.minimum(1.0, np.array(weights) / MIN_EVIDENCE)
 
 
 def _measure_affirmed(reading: Reading) -> float:

@@ -17,7 +17,7 @@ from aletheia.text.language import guess_language
 MAX_ITEMS: Final = 1000
 """The newest ones are scored; twice what a run of 50 batches of 10 items makes (SPEC §4)."""
 
-ORDERS_FROM: Final = 0.5
+ORDERS_FROM: Final = 0.8
 """How far a text sounds like an order to a judge, -1 to 1, from which it is one."""
 
 _LANGUAGE_CHARS: Final = 4000

@@ -19,7 +19,13 @@ from numpy.typing import NDArray
 from aletheia.items.departments import Department
 from aletheia.quality.halves import measure_joined, split_in_half
 from aletheia.quality.orders import drop_orders, split_parts
-from aletheia.quality.registers import TextVectors, list_examples, measure_working
+from aletheia.quality.registers import (
+    TextVectors,
+    list_examples,
+    list_practice,
+    measure_ordering,
+    measure_working,
+)
 
 MAX_OWN_CHARS: Final = 1000
 """Of a description that its own vector is made of; models read little more."""
@@ -56,8 +62,10 @@ class Meaning:
     aspects: NDArray[np.float64]  # `(n, k)`, to its aspects
     empty: NDArray[np.float64]  # `(n,)`, to the nearest platitude, on the scale of `own`
     alike: NDArray[np.float64]  # `(n, n)`, 0 of unrelated items to 1 of equal ones
+    ordering: NDArray[np.float64]  # `(n,)`, 1 like orders to a judge to -1 like work
     working: NDArray[np.float64]  # `(n,)`, 1 like statements of work to -1 like other genres
     joined: float  # how far halves of sentences go together, see `measure_joined`; or `nan`
+    joined_usually: float  # the same of other statements of work; or `nan`
 
 
 def own_text(department: Department) -> str:
@@ -73,7 +81,8 @@ def list_texts(
     """List the texts whose vectors `measure_meaning` needs, each once."""
     around = _background(language)
     background = (*around.topics, *around.statements, *around.platitudes)
-    halves = [half for text in contents for half in split_in_half(text, language) or ()]
+    sentences = (*contents, *list_practice(language))
+    halves = [half for text in sentences for half in split_in_half(text, language) or ()]
     own = (
         own_text(department),
         *split_parts(department.name),
@@ -121,8 +130,10 @@ def measure_meaning(
         aspects=rank(aspects, by_chance) if aspects else np.empty((len(contents), 0)),
         empty=rank(platitudes or [own], said).max(axis=1) / skill,
         alike=(items @ items.T - unrelated) / max(MIN_DEVIATION, 1.0 - unrelated),
+        ordering=_or_unknown(measure_ordering(items, language, vectors), len(contents)),
         working=_or_unknown(measure_working(items, language, vectors), len(contents)),
         joined=_measure_joined(contents, language, vectors, dimensions),
+        joined_usually=_measure_joined(list_practice(language), language, vectors, dimensions),
     )
 
 

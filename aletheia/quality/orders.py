@@ -21,7 +21,43 @@ _MAX_CHARS: Final = 20_000
 MIN_JUDGING: Final = 2
 """Kinds of words of judging, from which a text is about judging."""
 
-MAX_WHOLE: Final = 3
+WEAK: Final = "weak_"
+"""Begin of the names of kinds that work speaks of, too."""
+
+EVIDENCE: Final[Mapping[str, float]] = {
+    "claim": 3.9,
+    "demand": 2.5,
+    "gate": 1.8,
+    "instruction": 4.1,
+    "judge": 2.9,
+    "order": 3.8,
+    "output": 3.0,
+    "pair": 1.1,
+    "parts": 4.4,
+    "rubric": 2.4,
+    "score": 2.9,
+    "self": 5.0,
+    "system": 2.5,
+    "whole": 4.9,
+    "weak_answer": 1.1,
+    "weak_judging": 3.3,
+    "weak_machine": 1.4,
+    "weak_pass": 1.8,
+    "weak_plea": 3.0,
+    "weak_points": 2.2,
+    "weak_reader": 5.0,
+    "weak_reward": 2.6,
+    "weak_rules": 3.2,
+    "weak_same": 1.0,
+    "weak_you": 2.4,
+}
+"""Logarithm of how much more often orders to a judge have a kind of word than work does: in some
+150 orders and 3,600 statements of the labelled and graded texts."""
+
+MIN_EVIDENCE: Final = 5.2
+"""Of all kinds together, from which a text is an order: two of a thousand statements have it."""
+
+MAX_WHOLE: Final = 5
 """Letters of a word of judging that must stand alone."""
 
 _MIXED_SCRIPTS: Final = re.compile(
@@ -42,7 +78,19 @@ def addresses_judge(text: str, about: str = "") -> bool:
     plain = _uncover(text[:_MAX_CHARS])
     if _MIXED_SCRIPTS.search(plain) or _pattern().search(plain):
         return True
-    return len(_find_judging(plain) - _find_judging(about[:_MAX_CHARS])) >= MIN_JUDGING
+    kinds = _find_judging(plain) - _find_judging(about[:_MAX_CHARS])
+    strong = sum(not kind.startswith(WEAK) for kind in kinds)
+    return strong >= MIN_JUDGING or weigh_judging(kinds) >= MIN_EVIDENCE
+
+
+def find_judging(text: str) -> frozenset[str]:
+    """Return which kinds of words of judging a text has; those that work has, too, are `weak_…`."""
+    return _find_judging(_uncover(text[:_MAX_CHARS]))
+
+
+def weigh_judging(kinds: frozenset[str]) -> float:
+    """Return how much kinds of words of judging tell orders from work, see `EVIDENCE`."""
+    return sum(EVIDENCE.get(kind, 0.0) for kind in kinds)
 
 
 def _uncover(text: str) -> str:

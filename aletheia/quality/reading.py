@@ -17,7 +17,7 @@ import yaml
 from aletheia.quality.form import Ending, measure_form, read_ending
 from aletheia.quality.grammar import Grammar, find_language, grammar_of
 from aletheia.quality.measures import count_impossible
-from aletheia.quality.orders import addresses_judge
+from aletheia.quality.orders import find_judging
 from aletheia.quality.sentences import (
     MEASURED_BUILD,
     UNSPACED,
@@ -109,7 +109,7 @@ class Reading:
     signs: frozenset[str]  # which of `who`, `what`, `when` and `how` its best sentence has
     statements: tuple[Statement, ...]  # of its sentences
     vagueness: float  # share of vague words among the content words
-    addresses_judge: bool
+    judging: frozenset[str]  # kinds of words of judging, see `find_judging`
 
 
 SPECIFICS: Final = ("figure", "count", "name", "condition", "step", "example")
@@ -145,7 +145,7 @@ def read_text(text: str, language: str | None = None) -> Reading:
         signs=max((_read_signs(s, grammar) for s in sentences), key=len, default=_NO_SIGNS),
         statements=tuple(_read_statement(s, grammar) for s in sentences),
         vagueness=1.0 - len(specific) / len(counted) if counted else 1.0,
-        addresses_judge=addresses_judge(text),
+        judging=find_judging(text),
     )
 
 

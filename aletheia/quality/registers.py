@@ -23,10 +23,13 @@ TextVectors: TypeAlias = Mapping[str, NDArray[np.floating[Any]]]
 MIN_EXAMPLES: Final = 8
 """Texts of a kind with a vector, below which nothing is measured by it."""
 
+MIN_WORDS: Final = 5
+"""Of a sentence, below which its vector shows no register."""
+
 MIN_LENGTH: Final = 1e-9
 """Of a vector, below which it is nothing."""
 
-RIDGE: Final = 0.3
+RIDGE: Final = 1.0
 """Added to the products of unit vectors: the less examples there are, the less each decides."""
 
 OTHER_LANGUAGE: Final = "en"
@@ -46,6 +49,11 @@ def list_examples(language: str | None) -> list[str]:
     """List the texts whose vectors the measurements need."""
     own, other = _examples(language), _examples(OTHER_LANGUAGE)
     return [*own.practice, *own.genres, *own.orders, *other.practice, *other.orders]
+
+
+def list_practice(language: str | None) -> tuple[str, ...]:
+    """Return statements of work in a language."""
+    return _examples(language).practice
 
 
 def measure_working(
@@ -77,7 +85,12 @@ def find_orders(
 
     `above`: what `measure_ordering` returns of an order.
     """
-    parts = [(text, part) for text in texts for part in {text, *split_parts(text)}]
+    parts = [
+        (text, part)
+        for text in texts
+        for part in {text, *split_parts(text)}
+        if len(part.split()) >= MIN_WORDS
+    ]
     known = [(text, part) for text, part in parts if part in vectors]
     if not known:
         return frozenset()
