@@ -17,18 +17,18 @@ from aletheia.quality.meaning import Meaning
 from aletheia.quality.orders import MIN_EVIDENCE, weigh_judging
 from aletheia.quality.reading import Reading
 
-Aim: TypeAlias = Literal["topical", "related", "substantial", "sensible", "joined"]
+Aim: TypeAlias = Literal["topical", "related", "substantial", "joined"]
 """What is asked of an item: is its set about the department, is it itself, does it say something,
-does its set make sense as work, and do halves of its sentences go together?"""
+and do the halves of its set's sentences go together?"""
 
 WORD_FEATURES: Final[Mapping[Aim, tuple[str, ...]]] = {
     "topical": ("set_linked", "mostly_linked", "echo"),
     "related": ("linked", "unordered"),
     "substantial": (
         *("linked", "not_vague", "set_not_vague", "specific", "set_specific", "active"),
-        *("set_active", "not_idle", "set_not_idle", "stated"),
+        *("set_active", "not_idle", "set_not_idle", "stated", "affirmed", "set_affirmed"),
+        "set_ordered",
     ),
-    "sensible": ("affirmed", "set_affirmed", "set_ordered"),
 }
 """Features of words:
 
@@ -50,8 +50,10 @@ they have, see `measure_echo`."""
 MEANING_FEATURES: Final[Mapping[Aim, tuple[str, ...]]] = {
     "topical": (*WORD_FEATURES["topical"], "set_ahead"),
     "related": (*WORD_FEATURES["related"], "ahead", "kin", "uncommanding"),
-    "substantial": (*WORD_FEATURES["substantial"], "not_empty", "set_not_empty"),
-    "sensible": (*WORD_FEATURES["sensible"], "working", "set_working"),
+    "substantial": (
+        *WORD_FEATURES["substantial"],
+        *("not_empty", "set_not_empty", "working", "set_working"),
+    ),
     "joined": ("joined",),
 }
 """Those of vectors, too: how far an item is ahead of other subjects in nearness to the department
@@ -187,6 +189,9 @@ def measure_features(
     for name, column in found.items():
         chosen = lending.get(name, related if related.any() else counted)
         means[f"set_{name}"] = np.full(len(column), column[chosen].mean() if len(column) else 0.0)
+    if "set_ahead" in means:
+        # Where a model knows little of a language, nothing seems near: that is no evidence against.
+        means["set_ahead"] = np.maximum(0.0, means["set_ahead"])
     mostly = (means["set_linked"] - LINKED_FROM) / (LINKED_TO - LINKED_FROM)
     return {
         **found,

@@ -45,7 +45,7 @@ EVIDENCE: Final[Mapping[str, float]] = {
     "weak_pass": 1.8,
     "weak_plea": 3.0,
     "weak_points": 2.2,
-    "weak_reader": 5.0,
+    "weak_reader": 2.5,
     "weak_reward": 2.6,
     "weak_rules": 3.2,
     "weak_same": 1.0,

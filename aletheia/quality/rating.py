@@ -33,7 +33,7 @@ MIN_WEIGHT: Final = 0.3
 FULL_SAID: Final = 9.0
 """As many make an item count as a whole one; with fewer it counts as a part of one."""
 
-MIN_SAYING: Final = 0.5
+MIN_SAYING: Final = 0.25
 """How much of a whole item one says, from which its words count as the department's being met."""
 
 MIN_BUILD: Final = 0.35
