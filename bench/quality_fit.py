@@ -31,6 +31,7 @@ from rich.table import Table
 from aletheia.items.departments import Department
 from aletheia.quality.belonging import (
     MEANING_FEATURES,
+    USUALLY_JOINED,
     WORD_FEATURES,
     Aim,
     Features,
@@ -185,7 +186,10 @@ def label_set(graded: GradedSet) -> dict[Aim, bool | None]:
 def measure_case(graded: GradedSet, vectors: Vectors | None) -> Case:
     """Measure the features of a set's items."""
     features = measure_set(*split_set(graded), vectors)
-    return Case(graded, features, len(features["linked"]), label_set(graded))
+    labels = label_set(graded)
+    if "joined" not in features or (features["joined"] == USUALLY_JOINED).all():
+        labels["joined"] = None  # nothing was measured
+    return Case(graded, features, len(features["linked"]), labels)
 
 
 def measure_strays(sets: Sequence[GradedSet], vectors: Vectors | None) -> list[Case]:

@@ -100,8 +100,8 @@ the department's own, in the graded sets."""
 USUALLY_JOINED: Final = 0.8
 """What `joined` is taken for where too few items can tell, or the model cannot."""
 
-MIN_JOINED_USUALLY: Final = 1.0
-"""Of other statements of work in a language, below which a model tells no halves apart."""
+MIN_TELLING_SKILL: Final = 3.0
+"""Skill of a model in a language, see `Meaning`, below which it tells no halves apart."""
 
 USUAL_KIND: Final = 0.25
 """Share of items with a kind of words of judging, above which they are the department's own."""
@@ -213,7 +213,7 @@ def measure_belonging(features: Features, weights: Weights) -> NDArray[np.float6
 
 def _read_joined(meaning: Meaning) -> float:
     """Return how far halves go together, as usual where the model or the set cannot tell."""
-    is_telling = meaning.joined_usually >= MIN_JOINED_USUALLY and not np.isnan(meaning.joined)
+    is_telling = meaning.skill >= MIN_TELLING_SKILL and not np.isnan(meaning.joined)
     return float(np.clip(meaning.joined, -1.0, 1.0)) if is_telling else USUALLY_JOINED
 
 

@@ -22,7 +22,6 @@ from aletheia.quality.orders import drop_orders, split_parts
 from aletheia.quality.registers import (
     TextVectors,
     list_examples,
-    list_practice,
     measure_ordering,
     measure_working,
 )
@@ -65,7 +64,7 @@ class Meaning:
     ordering: NDArray[np.float64]  # `(n,)`, 1 like orders to a judge to -1 like work
     working: NDArray[np.float64]  # `(n,)`, 1 like statements of work to -1 like other genres
     joined: float  # how far halves of sentences go together, see `measure_joined`; or `nan`
-    joined_usually: float  # the same of other statements of work; or `nan`
+    skill: float  # deviations by which the model tells subjects apart in this language
 
 
 def own_text(department: Department) -> str:
@@ -81,8 +80,7 @@ def list_texts(
     """List the texts whose vectors `measure_meaning` needs, each once."""
     around = _background(language)
     background = (*around.topics, *around.statements, *around.platitudes)
-    sentences = (*contents, *list_practice(language))
-    halves = [half for text in sentences for half in split_in_half(text, language) or ()]
+    halves = [half for text in contents for half in split_in_half(text, language) or ()]
     own = (
         own_text(department),
         *split_parts(department.name),
@@ -133,7 +131,7 @@ def measure_meaning(
         ordering=_or_unknown(measure_ordering(items, language, vectors), len(contents)),
         working=_or_unknown(measure_working(items, language, vectors), len(contents)),
         joined=_measure_joined(contents, language, vectors, dimensions),
-        joined_usually=_measure_joined(list_practice(language), language, vectors, dimensions),
+        skill=skill,
     )
 
 

@@ -51,11 +51,6 @@ def list_examples(language: str | None) -> list[str]:
     return [*own.practice, *own.genres, *own.orders, *other.practice, *other.orders]
 
 
-def list_practice(language: str | None) -> tuple[str, ...]:
-    """Return statements of work in a language."""
-    return _examples(language).practice
-
-
 def measure_working(
     rows: NDArray[np.float64], language: str | None, vectors: TextVectors
 ) -> NDArray[np.float64] | None:
