@@ -8,6 +8,7 @@ graded sets.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Final, Literal, TypeAlias
 
 import numpy as np
@@ -237,6 +238,7 @@ def _fill(column: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(is_known, column, float(column[is_known].mean()) if is_known.any() else 0.0)
 
 
+@lru_cache(maxsize=65_536)
 def _is_part(stem: str, other: str, language: str | None) -> bool:
     """Return whether one of two words is a part of the other: of compounds, or of a longer form."""
     shorter, longer = sorted((stem, other), key=len)

@@ -7,7 +7,7 @@ their vectors, of the model of the run, at each measurement: no weights of one m
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import Any, Final, TypeAlias
 
@@ -19,6 +19,8 @@ from aletheia.quality.orders import split_parts
 
 TextVectors: TypeAlias = Mapping[str, NDArray[np.floating[Any]]]
 """Vectors of texts, all of one model; those of some texts may be missing."""
+
+Row: TypeAlias = NDArray[np.float64]
 
 MIN_EXAMPLES: Final = 8
 """Texts of a kind with a vector, below which nothing is measured by it."""
@@ -117,19 +119,21 @@ def _measure(
     left, right = (_rows(texts, vectors, dimensions) for texts in (ones, others))
     if min(len(left), len(right)) < MIN_EXAMPLES:
         return None
-    known = np.concatenate([left, right])
+    middle, direction = _fit(left.tobytes(), right.tobytes(), dimensions)
+    return (rows - middle) @ direction
+
+
+@lru_cache(maxsize=8)
+def _fit(left: bytes, right: bytes, dimensions: int) -> tuple[Row, Row]:
+    """Fit what lies between two kinds of texts: their middle, and the direction from there."""
+    kinds = [np.frombuffer(kind).reshape(-1, dimensions) for kind in (left, right)]
+    known = np.concatenate(kinds)
     middle = known.mean(axis=0)
     centred = known - middle
-    wanted = np.concatenate([np.ones(len(left)), -np.ones(len(right))])
-    weights = np.concatenate(
-        [
-            np.full(len(left), len(known) / 2 / len(left)),
-            np.full(len(right), len(known) / 2 / len(right)),
-        ]
-    )
+    wanted = np.repeat([1.0, -1.0], [len(kind) for kind in kinds])
+    weights = np.concatenate([np.full(len(kind), len(known) / 2 / len(kind)) for kind in kinds])
     products = weights[:, np.newaxis] * (centred @ centred.T) + RIDGE * np.eye(len(known))
-    direction = centred.T @ np.linalg.solve(products, weights * wanted)
-    return (rows - middle) @ direction
+    return middle, centred.T @ np.linalg.solve(products, weights * wanted)
 
 
 def _rows(texts: Sequence[str], vectors: TextVectors, dimensions: int) -> NDArray[np.float64]:
