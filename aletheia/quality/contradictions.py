@@ -9,6 +9,13 @@ SAME_SUBJECT: Final = 0.5
 """Share of the content words that two sentences have in common, from which one may deny the
 other."""
 
+SAME_THING: Final = 0.75
+"""Share of the content words of the shorter of two sentences, from which on they are about the same
+thing, so that it cannot have two amounts of one kind."""
+
+MAX_OWN: Final = 1
+"""Content words that either of the two may have beside: more say of what else the amount is."""
+
 _MAX_COMPARED: Final = 40
 _MIN_COMMON: Final = 2
 
@@ -29,6 +36,8 @@ def find_contradictions(items: Sequence[Sequence[Statement]]) -> dict[int, int]:
         for statement in statements:
             known = [entry for stem in statement.stated for entry in denying.get(stem, ())]
             known += [entry for stem in statement.denied for entry in stating.get(stem, ())]
+            if statement.figures:
+                known += [entry for stem in statement.stated for entry in stating.get(stem, ())]
             for other, said in known:
                 if contradicts(statement, said):
                     found.setdefault(place, other)
@@ -43,9 +52,23 @@ def contradicts(one: Statement, other: Statement) -> bool:
     """Return whether one sentence denies what another one states about the same things."""
     left, right = one.stated | one.denied, other.stated | other.denied
     common = len(left & right)
+    if _differs_in_amount(one, other):
+        return True
     if common < _MIN_COMMON or common < SAME_SUBJECT * len(left | right):
         return False
     return not one.denied.isdisjoint(other.stated) or not other.denied.isdisjoint(one.stated)
+
+
+def _differs_in_amount(one: Statement, other: Statement) -> bool:
+    """Return whether two sentences give different amounts of one kind for the same thing."""
+    left, right = one.stated | one.denied, other.stated | other.denied
+    common = left & right
+    if len(common) < max(_MIN_COMMON, SAME_THING * min(len(left), len(right))):
+        return False
+    if max(len(left), len(right)) - len(common) > MAX_OWN:
+        return False
+    amounts = dict(other.figures)
+    return any(values.isdisjoint(amounts.get(kind, values)) for kind, values in one.figures)
 
 
 def _note(place: int, stems: frozenset[str], statement: Statement, index: _Index) -> None:

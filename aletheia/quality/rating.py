@@ -79,6 +79,11 @@ earlier item has. With a figure, a condition and ten words of its own an item ha
 CONTRADICTED: Final = 0.25
 """What of an item counts that another one contradicts: nobody knows which of them is right."""
 
+MIN_CONTRADICTED: Final = 3
+MIN_CONTRADICTED_SHARE: Final = 0.3
+"""Items of a set that contradict another one or themselves, and their share, from which none of it
+is believed."""
+
 _STRAY_SUMMARY: Final = 0.5
 _MAX_COMPARED: Final = 40
 
@@ -103,6 +108,7 @@ class RatedItem:
     repeats: str | None = None
     contradicts: str | None = None
     denies_itself: bool = False
+    is_doubted: bool = False  # too many items of its set contradict each other, or themselves
     sound: float = 1.0  # what faults of form leave of it, see `measure_soundness`
     said: float = 0.0  # how much it says, of a whole item
     fit: float = 0.0
@@ -121,7 +127,7 @@ class RatedItem:
         """How far it belongs to the department and is new, whatever it says."""
         if not self.is_good:
             return 0.0
-        certain = CONTRADICTED if self.contradicts else 1.0
+        certain = CONTRADICTED if self.contradicts or self.is_doubted else 1.0
         sound = self.reading.build * self.sound
         return self.fit * sound * self.novelty * self.variety * certain
 
@@ -340,6 +346,10 @@ def _find_contradictions(rated: Sequence[RatedItem]) -> None:
         compared.append(() if item.denies_itself else statements)
     for place, other in find_contradictions(compared).items():
         rated[place].contradicts = rated[other].id
+    doubted = sum(bool(item.contradicts) or item.denies_itself for item in rated)
+    if doubted >= max(MIN_CONTRADICTED, MIN_CONTRADICTED_SHARE * len(rated)):
+        for item in rated:
+            item.is_doubted = True
 
 
 def _find_details(rated: Sequence[RatedItem]) -> None:

@@ -8,6 +8,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
 from importlib import resources
 from typing import Final
@@ -77,8 +78,8 @@ WORDS: Final = {
     name: frozenset(words.split() if name == "verbs" else map(stem_of, words.split()))
     for name, words in _LISTS.items()
 }
-"""Lists of words by name, as stems: `stop`, `vague`, `actors`, `actions`, `times`, `reasons`; and
-`verbs` as they are written: "plans" begins a clause, "planning" is a subject."""
+"""Lists of words by name, as stems: `stop`, `vague`, `actors`, `actions`, `times`, `reasons`,
+`forbidden`; and `verbs` as they are written: "plans" begins a clause, "planning" is a subject."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,7 @@ class Statement:
 
     stated: frozenset[str]
     denied: frozenset[str]
+    figures: tuple[tuple[str, frozenset[Fraction]], ...] = ()  # dimension and amounts, base units
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,4 +293,18 @@ def _read_statement(sentence: Sentence, grammar: Grammar | None) -> Statement:
             if left:
                 denied.add(stem)
                 left -= 1
-    return Statement(frozenset(stated - denied), frozenset(denied))
+    if not stated.isdisjoint(WORDS["forbidden"]):
+        denied = stated - WORDS["forbidden"]
+    return Statement(frozenset(stated - denied), frozenset(denied), _read_figures(sentence))
+
+
+def _read_figures(sentence: Sentence) -> tuple[tuple[str, frozenset[Fraction]], ...]:
+    """Return the amounts of a sentence in base units, by what they are amounts of."""
+    found: dict[str, frozenset[Fraction]] = {}
+    text = " ".join(token.text for token in sentence.tokens)
+    for quantity in read_facts(text).quantities:
+        if quantity.dimension:
+            values = frozenset(value * quantity.factor for value in quantity.values)
+            name = f"{quantity.dimension}/{quantity.per}"
+            found[name] = found.get(name, frozenset()) | values
+    return tuple(found.items())

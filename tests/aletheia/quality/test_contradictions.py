@@ -2,10 +2,11 @@
 
 import pytest
 
-from aletheia.quality.contradictions import contradicts
+from aletheia.quality.contradictions import contradicts, find_contradictions
 from aletheia.quality.reading import Statement, read_text
 
 PAID = "The clerk pays invoices of suppliers within ten days."
+DENIED = "The clerk never pays invoices of suppliers within ten days."
 
 
 def statement(text: str) -> Statement:
@@ -20,6 +21,9 @@ def statement(text: str) -> Statement:
         (PAID, False),
         ("The clerk never greets visitors.", False),
         ("The gardener never waters roses at noon.", False),
+        ("The clerk pays invoices of suppliers within 30 days.", True),
+        ("The clerk pays invoices of foreign suppliers by cheque within 30 days.", False),
+        ("Paying invoices of suppliers by the clerk is forbidden.", True),
     ],
 )
 def test_two_sentences_contradict_where_one_denies_what_the_other_says_of_the_same(
@@ -28,3 +32,9 @@ def test_two_sentences_contradict_where_one_denies_what_the_other_says_of_the_sa
     one, two = statement(PAID), statement(other)
     assert contradicts(one, two) is is_contradiction
     assert contradicts(two, one) is is_contradiction
+
+
+def test_each_of_both_names_the_other_and_nobody_else() -> None:
+    items = [(statement(text),) for text in (PAID, "The porter opens the gate.", DENIED)]
+    assert find_contradictions(items) == {0: 2, 2: 0}
+    assert find_contradictions([]) == {}
