@@ -294,7 +294,8 @@ def _read_statement(sentence: Sentence, grammar: Grammar | None) -> Statement:
                 denied.add(stem)
                 left -= 1
     if not stated.isdisjoint(WORDS["forbidden"]):
-        denied = stated - WORDS["forbidden"]
+        stated -= WORDS["forbidden"]
+        denied = set(stated)
     return Statement(frozenset(stated - denied), frozenset(denied), _read_figures(sentence))
 
 

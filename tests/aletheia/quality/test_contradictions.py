@@ -23,7 +23,7 @@ def statement(text: str) -> Statement:
         ("The gardener never waters roses at noon.", False),
         ("The clerk pays invoices of suppliers within 30 days.", True),
         ("The clerk pays invoices of foreign suppliers by cheque within 30 days.", False),
-        ("Paying invoices of suppliers by the clerk is forbidden.", True),
+        ("It is forbidden that the clerk pays invoices of suppliers within ten days.", True),
     ],
 )
 def test_two_sentences_contradict_where_one_denies_what_the_other_says_of_the_same(
