@@ -85,6 +85,7 @@ SAMPLES = (
     "aletheia/quality/background.yaml",
     "aletheia/quality/grammar.yaml",
     "aletheia/quality/orders.yaml",
+    "aletheia/quality/registers.yaml",
     "deployments/examples/departments.py",
     "tests/aletheia/quality/quality_sets.py",
     "tests/aletheia/quality/test_orders.py",
