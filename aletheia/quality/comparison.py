@@ -62,7 +62,7 @@ def compare(
     if foreign:
         whole = Aspect(WHOLE, frozenset())
         return Comparison(scored, orders, language, foreign, (whole,), frozenset(), None)
-    # Of a description without its orders, only aspects that it had with them: others have no vectors.
+    # Without its orders a description may have further aspects, which have no vectors.
     aspects = [aspect for aspect in find_aspects(department) if aspect in known]
     meaning = None
     if vectors is not None:
