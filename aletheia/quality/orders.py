@@ -30,6 +30,7 @@ EVIDENCE: Final[Mapping[str, float]] = {
     "gate": 1.8,
     "instruction": 4.1,
     "judge": 2.9,
+    "model": 2.5,
     "order": 3.8,
     "output": 3.0,
     "pair": 1.1,
