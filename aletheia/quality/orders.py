@@ -40,14 +40,14 @@ EVIDENCE: Final[Mapping[str, float]] = {
     "self": 5.0,
     "system": 2.5,
     "whole": 4.9,
-    "weak_answer": 1.1,
-    "weak_judging": 3.3,
-    "weak_machine": 1.4,
-    "weak_pass": 1.8,
+    "weak_answer": 1.2,
+    "weak_judging": 3.5,
+    "weak_machine": 1.3,
+    "weak_pass": 1.9,
     "weak_plea": 3.0,
-    "weak_points": 2.2,
-    "weak_reader": 2.5,
-    "weak_reward": 2.6,
+    "weak_points": 1.7,
+    "weak_reader": 3.0,
+    "weak_reward": 1.3,
     "weak_rules": 3.2,
     "weak_same": 1.0,
     "weak_you": 2.4,
@@ -55,10 +55,10 @@ EVIDENCE: Final[Mapping[str, float]] = {
 """Logarithm of how much more often orders to a judge have a kind of word than work does: in some
 150 orders and 3,600 statements of the labelled and graded texts."""
 
-MIN_EVIDENCE: Final = 5.2
+MIN_EVIDENCE: Final = 5.0
 """Of all kinds together, from which a text is an order: two of a thousand statements have it."""
 
-MAX_WHOLE: Final = 5
+MAX_WHOLE: Final = 3
 """Letters of a word of judging that must stand alone."""
 
 _MIXED_SCRIPTS: Final = re.compile(
