@@ -37,8 +37,8 @@ the middle of their grade, see `docs/accuracy.md`."""
 
 COMMON_DEVIATION: Final = 9.5
 """Standard deviation of what all answers of a model have in common, points. With it, judges whose
-answers of a run are all off by the same error of deviation 10 decide about 1 % of departments
-wrongly that are 5 points from the threshold: `trust` is then 0.2, and an error of 25 points is
+answers of a run are all off by the same error of deviation 10 decide 0.6 % of departments wrongly
+that are 5 points from the threshold: `trust` is then 0.2, and an error of 25 points is
 needed (`bench.judgement`)."""
 
 ANSWER_DEVIATION: Final = 10.0
