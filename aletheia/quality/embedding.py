@@ -18,8 +18,8 @@ Embedded: TypeAlias = tuple[dict[int, NDArray[np.float32]], dict[int, AletheiaEr
 EmbedEach: TypeAlias = Callable[[Sequence[str]], Awaitable[Embedded]]
 """Embeds texts, such as `VectorCache.fill_each`; raises if nothing can be embedded now."""
 
-MAX_KEPT: Final = 4096
-"""Vectors kept in memory, those that were used last: 6 MB of MiniLM's."""
+MAX_KEPT: Final = 16_384
+"""Vectors kept in memory, those that were used last: 25 MB of MiniLM's. An item has five or so."""
 
 
 class QualityCounter:

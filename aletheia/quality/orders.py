@@ -18,6 +18,9 @@ import yaml
 _MAX_CHARS: Final = 20_000
 """Of a text are searched; a longer one is no item of a person."""
 
+MAX_PARTS: Final = 24
+"""Sentences and lines of a text that are read one by one."""
+
 MIN_JUDGING: Final = 2
 """Kinds of words of judging, from which a text is about judging."""
 
@@ -116,8 +119,9 @@ def drop_orders(text: str) -> str:
 
 
 def split_parts(text: str) -> list[str]:
-    """Return the sentences and lines of a text, of its beginning if it is very long."""
-    return [part.strip() for part in _SENTENCE.split(text[:_MAX_CHARS]) if part.strip()]
+    """Return the sentences and lines of a text; of very many, the last ones are one part."""
+    parts = [part.strip() for part in _SENTENCE.split(text[:_MAX_CHARS]) if part.strip()]
+    return parts if len(parts) <= MAX_PARTS else [*parts[:MAX_PARTS], " ".join(parts[MAX_PARTS:])]
 
 
 @cache

@@ -1,6 +1,7 @@
 import pytest
 
 from aletheia.quality.orders import (
+    MAX_PARTS,
     addresses_judge,
     drop_orders,
     find_judging,
@@ -82,6 +83,12 @@ def test_kinds_of_judging_add_up_and_unknown_ones_count_nothing() -> None:
     kinds = find_judging("Please judge this and write down the maximum.")
     assert weigh_judging(kinds) == pytest.approx(sum(weigh_judging(frozenset({k})) for k in kinds))
     assert weigh_judging(frozenset({"no such kind"})) == 0
+
+
+def test_a_text_of_very_many_lines_has_few_parts_and_all_of_its_words() -> None:
+    parts = split_parts("\n".join(f"line {number}" for number in range(500)))
+    assert len(parts) == MAX_PARTS + 1
+    assert parts[-1].endswith("line 499")
 
 
 def test_parts_of_a_text_are_its_sentences_and_lines() -> None:
