@@ -21,6 +21,7 @@ ORDERS_FROM: Final = 0.8
 """How far a text sounds like an order to a judge, -1 to 1, from which it is one."""
 
 _LANGUAGE_CHARS: Final = 4000
+_SHOWN_CHARS: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ def _find_foreign(department: Department, items: Sequence[QualityItem]) -> str:
     own = find_language(department.description)
     if own is None:
         return ""
-    found = [find_language(item.content) for item in items]
+    found = [find_language(item.content[:_SHOWN_CHARS]) for item in items]
     others = sum(language not in {None, own} for language in found)
     return own if others > len(found) / 2 and own not in found else ""
 
