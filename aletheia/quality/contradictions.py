@@ -36,12 +36,12 @@ def find_contradictions(items: Sequence[Sequence[Statement]]) -> dict[int, int]:
         for statement in statements:
             known = [entry for stem in statement.stated for entry in denying.get(stem, ())]
             known += [entry for stem in statement.denied for entry in stating.get(stem, ())]
-            if statement.figures:
-                known += [entry for stem in statement.stated for entry in stating.get(stem, ())]
-            for other, said in known:
-                if contradicts(statement, said):
-                    found.setdefault(place, other)
-                    found.setdefault(other, place)
+            others = [other for other, said in known if contradicts(statement, said)]
+            if len(statements) == 1 and statement.figures:
+                others += _find_other_amounts(statement, stating, items)
+            for other in others:
+                found.setdefault(place, other)
+                found.setdefault(other, place)
         for statement in statements:
             _note(place, statement.stated, statement, stating)
             _note(place, statement.denied, statement, denying)
@@ -52,11 +52,24 @@ def contradicts(one: Statement, other: Statement) -> bool:
     """Return whether one sentence denies what another one states about the same things."""
     left, right = one.stated | one.denied, other.stated | other.denied
     common = len(left & right)
-    if _differs_in_amount(one, other):
-        return True
     if common < _MIN_COMMON or common < SAME_SUBJECT * len(left | right):
         return False
     return not one.denied.isdisjoint(other.stated) or not other.denied.isdisjoint(one.stated)
+
+
+def _find_other_amounts(
+    statement: Statement, stating: _Index, items: Sequence[Sequence[Statement]]
+) -> list[int]:
+    """Return the places of items that say nothing but another amount of the same thing.
+
+    Of longer ones a sentence may only be said again beside something else.
+    """
+    known = [entry for stem in statement.stated for entry in stating.get(stem, ())]
+    return [
+        other
+        for other, said in known
+        if len(items[other]) == 1 and _differs_in_amount(statement, said)
+    ]
 
 
 def _differs_in_amount(one: Statement, other: Statement) -> bool:

@@ -80,7 +80,7 @@ CONTRADICTED: Final = 0.25
 """What of an item counts that another one contradicts: nobody knows which of them is right."""
 
 MIN_CONTRADICTED: Final = 3
-MIN_CONTRADICTED_SHARE: Final = 0.3
+MIN_CONTRADICTED_SHARE: Final = 0.5
 """Items of a set that contradict another one or themselves, and their share, from which none of it
 is believed."""
 

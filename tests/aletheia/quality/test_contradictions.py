@@ -21,8 +21,6 @@ def statement(text: str) -> Statement:
         (PAID, False),
         ("The clerk never greets visitors.", False),
         ("The gardener never waters roses at noon.", False),
-        ("The clerk pays invoices of suppliers within 30 days.", True),
-        ("The clerk pays invoices of foreign suppliers by cheque within 30 days.", False),
         ("It is forbidden that the clerk pays invoices of suppliers within ten days.", True),
     ],
 )
@@ -38,3 +36,12 @@ def test_each_of_both_names_the_other_and_nobody_else() -> None:
     items = [(statement(text),) for text in (PAID, "The porter opens the gate.", DENIED)]
     assert find_contradictions(items) == {0: 2, 2: 0}
     assert find_contradictions([]) == {}
+
+
+def test_items_that_give_one_thing_two_amounts_contradict_each_other() -> None:
+    other = statement("The clerk pays invoices of suppliers within 30 days.")
+    longer = statement("The clerk pays invoices of foreign suppliers by cheque within 30 days.")
+    mine = statement(PAID)
+    assert find_contradictions([(mine,), (other,)]) == {0: 1, 1: 0}
+    assert find_contradictions([(mine,), (longer,)]) == {}
+    assert find_contradictions([(mine,), (other, longer)]) == {}
