@@ -17,6 +17,7 @@ class RowState(StrEnum):
 
     CLAIMED = "claimed"  # ours; the upstream has not acknowledged `processing` yet
     PROCESSING = "processing"  # it has: only the ledger knows this task now
+    QUEUED = "queued"  # likewise, and handed over to its lane, where a worker takes it
     WAITING = "waiting"  # deferred after `processing` until `waiting_until`
     KEPT = "kept"  # the report is written down, and not acknowledged yet
     REPORTED = "reported"  # the upstream acknowledged the report
@@ -26,7 +27,10 @@ class RowState(StrEnum):
     REJECTED = "rejected"  # without a usable id, or it makes work on it fail unexpectedly
 
 
-UNFINISHED = (RowState.CLAIMED, RowState.PROCESSING, RowState.WAITING, RowState.KEPT)
+UNFINISHED = (
+    *(RowState.CLAIMED, RowState.PROCESSING, RowState.QUEUED),
+    *(RowState.WAITING, RowState.KEPT),
+)
 """States in which the ledger still owes the upstream something."""
 
 
@@ -38,6 +42,7 @@ class Task(BaseModel, frozen=True):
     input: dict[str, Any]  # the dialect's parameters are merged in below it
     callback_route: Any = None
     callback_params: Any = None
+    job_id: str = ""  # of the job it belongs to; empty where it belongs to none
     retry_count: int = Field(default=0, ge=0)  # tries the upstream has counted already
     max_retries: int | None = Field(default=None, ge=0)  # after the first; `None`: as set
     created_at: float | None = None  # by the upstream's clock, Unix time, seconds
@@ -67,6 +72,16 @@ class NewTask(NamedTuple):
     group: str  # as `Claim.group`
     generation: int  # of the work under its id, from 1
     problem: InvalidTask | None = None  # why it cannot be done
+    lane: str | None = None  # as `Claim.lane`
+
+
+class Listed(NamedTuple):
+    """A finished task that the upstream lists as pending again: its row, and what is listed."""
+
+    row: Mapping[str, Any]
+    entry: Entry
+    group: str
+    lane: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +113,8 @@ class Claim:
     state: RowState  # of the row, as we last wrote it
     lease_until: float
     group: str = ""  # model, or whatever else is computed together
+    lane: str | None = None  # whose workers compute it; `None`: the shift itself
+    takes: int = 0  # how often a worker has taken it from its lane without an end
     attempts: int = 0  # computations that failed so far
     report_tries: int = 0
     report_error: Mapping[str, Any] | None = None  # what is in the way of its report, since when
@@ -129,6 +146,7 @@ class Tally:
     conflicts: int = 0
     dead: int = 0
     waiting: int = 0
+    handed_over: int = 0
     resent: int = 0
     rejected: int = 0
     superseded: int = 0

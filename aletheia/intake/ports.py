@@ -38,6 +38,11 @@ class Upstream(Protocol):
 class Processors(Protocol):
     """Everything that can be computed, by task type."""
 
+    @property
+    def types(self) -> Sequence[str]:
+        """The task types that can be computed."""
+        ...
+
     def admit(self, task_type: str, task_input: Mapping[str, Any]) -> str:
         """Check an input before it is claimed; return the group it is computed with."""
         ...
@@ -55,7 +60,7 @@ class Processors(Protocol):
         """Return the lane of a type; `intake` where it is not known."""
         ...
 
-    def max_inputs(self, task_type: str) -> int | None:
+    def inputs_per_call(self, task_type: str) -> int | None:
         """Return how many inputs go into one call of `process` at most; `None` is no bound."""
         ...
 

@@ -57,6 +57,7 @@ class Replayer:
         dead_letters = self._held.ledger.dead_letters
         claiming = dead_letters.revive(dead_letter, entry, group or "")
         for claim in await self._held.take(claiming, batch):
+            claim.lane = self._admission.lane(entry)
             if problem is not None and (claim.body is None or is_superseded):
                 await self._refuse(claim, problem, None)
             else:
@@ -73,6 +74,8 @@ class Replayer:
                 raise answer
         elif not await self._held.ledger.dead_letters.recall(claim):
             self._held.drop([claim])
+        elif claim.body is None and claim.lane is not None:
+            await self._reporter.hand_over([claim])
         elif claim.body is None:
             batch.work.append(claim)
         else:

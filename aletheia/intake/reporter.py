@@ -8,7 +8,7 @@ from aletheia import telemetry
 from aletheia.errors import AletheiaError, Conflict, NotFound, Refused, Unauthorized
 from aletheia.intake.concurrency import all_of
 from aletheia.intake.held_claims import Batch, HeldClaims
-from aletheia.intake.models import Claim, Task
+from aletheia.intake.models import Claim, RowState, Task
 from aletheia.intake.parsing import routing_json
 from aletheia.intake.ports import INVALID, Upstream
 from aletheia.intake.wording import failure_in
@@ -36,8 +36,18 @@ class Reporter:
             return await self.claim(claim)
 
         accepted = await self._send_all(claims, send, self._held.ledger.claims.acknowledge)
-        batch.work += accepted
+        self._leave([claim for claim in accepted if claim.state is RowState.QUEUED])
+        batch.work += [claim for claim in accepted if claim.state is not RowState.QUEUED]
         return len(accepted)
+
+    async def hand_over(self, claims: Sequence[Claim]) -> None:
+        """Leave claims that the upstream acknowledged to the workers of their lanes."""
+        queued = await self._held.ledger.claims.queue.hand_over(claims)
+        self._leave(self._held.keep_ours(claims, queued))
+
+    def _leave(self, queued: Sequence[Claim]) -> None:
+        self._held.drop(queued)
+        self._held.tally.handed_over += len(queued)
 
     async def claim(self, claim: Claim) -> AletheiaError | None:
         """Send `processing` for a claim; return what was in the way, if anything was."""

@@ -11,7 +11,7 @@ from typing import Any, Final
 from aletheia.documents import Change, Document, Documents, Update
 from aletheia.errors import AletheiaError, BadAnswer, BreakerOpen, InvalidTask
 from aletheia.intake import counting
-from aletheia.intake.models import Claim, Entry, Outcome, RowState
+from aletheia.intake.models import Claim, Entry, NewTask, Outcome, RowState
 from aletheia.intake.parsing import stub_of
 from aletheia.intake.wording import ReportDialect, Wording
 from aletheia.logs import about_task
@@ -89,17 +89,19 @@ class Rows:
         until = self.clock.unix_s() + pause_s - self.terms.skew_s if pause_s else 0
         return self.lease(until, None)
 
-    def new(self, entry: Entry, group: str, generation: int) -> Document:
+    def new(self, new_task: NewTask) -> Document:
         """Return the row of a claim that nobody has made before."""
-        task = entry.task
+        entry, task = new_task.entry, new_task.entry.task
         return {
             "_id": entry.row_id,
             "task_id": entry.id,
             "content_hash": entry.content_hash,
-            "generation": generation,
+            "generation": new_task.generation,
             "type": None if isinstance(task, InvalidTask) else task.type,
             "created_at": None if isinstance(task, InvalidTask) else task.created_at,
-            "group": group,
+            "group": new_task.group,
+            "lane": new_task.lane,
+            "job": "" if isinstance(task, InvalidTask) else task.job_id,
             "state": RowState.CLAIMED,
             "token": 1,
             **self.lease(self.lease_end(), self.owner),
@@ -119,6 +121,8 @@ class Rows:
             state=RowState(row["state"]),
             lease_until=self.lease_end(),
             group=row.get("group") or "",
+            lane=row.get("lane"),
+            takes=int(row.get("takes") or 0),
             attempts=int(row["attempts"]),
             report_tries=int(row["report_tries"]),
             report_error=row.get("report_error"),
@@ -161,7 +165,8 @@ class Rows:
             **(values or {}),
         }
         change = Change(set=taken, unset=["finished_at", *unset])
-        moved = counting.moved(claim.counted_type, RowState(where["state"]), claim.state)
+        before = RowState(where["state"])
+        moved = counting.moved(claim.counted_type, before, claim.state, claim.lane)
         return Update(claim.row_id, change, where, merged(moved, counts))
 
     async def take(self, updates: Mapping[Claim, Update]) -> list[Claim]:
@@ -195,7 +200,8 @@ class Rows:
 
     def _counts_left_out(self, row: Document) -> Counts:
         before = RowState(row["state"]) if row.get("state") else None
-        return counting.moved(counting.type_in(row), before, RowState.REJECTED)
+        counted_type, lane = counting.type_in(row), row.get("lane")
+        return counting.moved(counted_type, before, RowState.REJECTED, lane)
 
     def _left_out(self, fault: Exception) -> dict[str, Any]:
         error = {"code": "internal_error", "message": type(fault).__name__, "retryable": False}
@@ -244,7 +250,7 @@ class Rows:
         """
 
         def counts_of(claim: Claim) -> Counts:
-            moved = counting.moved(claim.counted_type, claim.state, state)
+            moved = counting.moved(claim.counted_type, claim.state, state, claim.lane)
             return moved if counts_for is None else merged(moved, counts_for(claim))
 
         answers = await self.write(claims, change_for, counts_of)

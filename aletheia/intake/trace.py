@@ -17,6 +17,7 @@ MOMENTS: Final[Mapping[str, str]] = {
     "claimed_at": "claimed",
     "taken_at": "taken over, or taken up again",
     "processing_at": "the upstream acknowledged `processing`",
+    "queued_at": "handed over to its lane",
     "kept_at": "the report was written down",
     "resent_at": "listed as pending again",
     "reported_at": "the upstream acknowledged the report",
@@ -28,7 +29,18 @@ MOMENTS: Final[Mapping[str, str]] = {
 """Moments of a row, Unix time in seconds, and what they mean."""
 
 FACTS: Final = (
-    *("type", "group", "generation", "owner", "attempts", "report_tries", "outcome", "result"),
+    *(
+        "type",
+        "group",
+        "lane",
+        "job",
+        "generation",
+        "owner",
+        "attempts",
+        "report_tries",
+        "outcome",
+        "result",
+    ),
     *("usage", "error", "report_error", "waiting_for", "dead_code", "dead_message"),
     *("replay_refused", "listed_state", _CALLBACK, "content_hash"),
 )

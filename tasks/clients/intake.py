@@ -12,6 +12,7 @@ from aletheia.analysis.registry import Processors
 from aletheia.errors import Misconfigured
 from aletheia.intake.bulk.lane import BulkLane
 from aletheia.intake.bulk.ports import LaneDeps
+from aletheia.intake.lanes.worker import LaneWorker
 from aletheia.intake.ledger import Ledger
 from aletheia.intake.poller import Poller
 from aletheia.intake.shift import Shift
@@ -32,14 +33,16 @@ async def begin_shift(shift_seconds: float | None) -> Shift:
     settings = current_session().settings
     embedding, intake = await get_embedding_settings(), settings.intake
     above = settings.bulk.openai_bulk_above
-    run_id, store = str(flow_run.id), await get_store()
+    run_id, store, processors = str(flow_run.id), await get_store(), await get_processors()
     batch = REMOTE_BATCH_TASKS if embedding.is_remote else LOCAL_BATCH_TASKS
     poller = Poller(
         await _open_upstream(),
-        Ledger(store, intake, owner=f"{socket.gethostname()}/{os.getpid()}/{run_id}"),
-        await get_processors(),
+        Ledger(store, intake, owner=_name_owner(run_id)),
+        processors,
         batch,
+        lane_max_waiting=settings.workers.lane_max_waiting,
     )
+    _note_faults(poller, processors)
     return await Shift.begin(
         poller,
         run_id,
@@ -47,6 +50,40 @@ async def begin_shift(shift_seconds: float | None) -> Shift:
         interval_s=intake.polling_interval_seconds,
         bulk=None if above is None or embedding.processing_mode != "openai" else (store, above),
     )
+
+
+async def begin_lane_shift(lane: str, shift_seconds: float | None) -> Shift:
+    """Begin the shift of this run in a lane, or go on with it; see `begin_shift`."""
+    settings, processors = current_session().settings, await get_processors()
+    slots = get_slots(lane)
+    intake = settings.intake.model_copy(update={"concurrency_limit": slots})
+    run_id = str(flow_run.id)
+    ledger = Ledger(await get_store(), intake, owner=_name_owner(run_id), lane=lane)
+    worker = LaneWorker(await _open_upstream(), ledger, processors, lane)
+    _note_faults(worker, processors)
+    log.info("lane %s: %d at once of %s", lane, slots, ", ".join(worker.types) or "no type")
+    return await Shift.begin(
+        worker,
+        run_id,
+        length_s=intake.shift_seconds if shift_seconds is None else shift_seconds,
+        interval_s=intake.polling_interval_seconds,
+    )
+
+
+def get_slots(lane: str) -> int:
+    """Return how many tasks of a lane a worker computes at once."""
+    workers = current_session().settings.workers
+    return workers.lane_llm_concurrency if lane == "llm" else workers.lane_media_concurrency
+
+
+def _name_owner(run_id: str) -> str:
+    return f"{socket.gethostname()}/{os.getpid()}/{run_id}"
+
+
+def _note_faults(poller: Poller, processors: Processors) -> None:
+    """Note types that cannot be computed: their tasks wait, and the run fails at its end."""
+    for name, fault in processors.faults.items():
+        poller.held.troubles[f"processor {name}"] = fault
 
 
 async def build_bulk_lane() -> BulkLane:
