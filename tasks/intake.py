@@ -16,7 +16,7 @@ from aletheia.status import SystemStatus
 from aletheia.store.patience import Patience
 from tasks import artifacts, cancelling
 from tasks.clients.embedding import get_embedding_settings, get_ollama_embedder
-from tasks.clients.intake import begin_lane_shift, begin_shift
+from tasks.clients.intake import begin_lane_shift, begin_shift, register_worker
 from tasks.clients.metering import get_breakers, get_limiter, get_spending
 from tasks.clients.telemetry import counting_processor_time
 from tasks.policies import STEP
@@ -84,7 +84,7 @@ async def open_shift(shift_seconds: float | None, lane: str | None = None) -> As
             session.clients.share(shift)
             session.clients.share(view)
             try:
-                async with shift.poller.holding():
+                async with await register_worker(shift, lane), shift.poller.holding():
                     try:
                         yield
                     finally:

@@ -20,7 +20,7 @@ from aletheia.intake.models import (
     Rejected,
     RowState,
 )
-from aletheia.intake.parsing import parse_entry, stub_of
+from aletheia.intake.parsing import stub_of
 from aletheia.intake.rows import (
     DEAD_NAMES,
     FAILURE_NAMES,
@@ -29,6 +29,7 @@ from aletheia.intake.rows import (
     MAX_DEFERRAL_S,
     ROWS,
     Rows,
+    entry_of,
     kept_values,
 )
 from aletheia.metrics import TASK_RETRIES, TASKS
@@ -181,7 +182,7 @@ class Claims:
         updates: dict[Claim, Update] = {}
         for row in found:
             try:
-                entry = parse_entry(row["task_json"])
+                entry = entry_of(row)
             except Exception as fault:  # noqa: BLE001 - whatever it is, it is of this row
                 await self._rows.leave_out_row(row, fault)
                 continue

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple, TypeAlias
 
 from pydantic import BaseModel, Field, StringConstraints
 
@@ -49,19 +49,30 @@ class Task(BaseModel, frozen=True):
     content_hash: str  # SHA-256 of type and input, hexadecimal; equal content is equal work
 
 
+Origin: TypeAlias = Literal["upstream", "pushed"]
+"""Where a task comes from: the upstream's list, or a request to our own service."""
+
+PUSHED: Final = "#pushed"
+"""The end of the id of a pushed task's row; those of polled ones end in 16 hexadecimal digits."""
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry of a page that has a usable id."""
+    """One entry of a page, or of a request to the service, that has a usable id."""
 
     id: str
     content_hash: str  # of the content, or of the whole entry where the content cannot be made out
     json: str  # the entry as it came
     task: Task | InvalidTask  # the task, or what is wrong with it
     listed_state: str | None = None  # the task's own state as it was listed
+    origin: Origin = "upstream"
+    callback_url: str | None = None  # where the report of a pushed task is sent, if anywhere
 
     @property
     def row_id(self) -> str:
-        """The id of this content's row in the ledger."""
+        """The id of this content's row in the ledger; a pushed task has one content for ever."""
+        if self.origin == "pushed":
+            return f"{self.id}{PUSHED}"
         return f"{self.id}#{self.content_hash[:16]}"
 
 
@@ -118,6 +129,7 @@ class Claim:
     attempts: int = 0  # computations that failed so far
     report_tries: int = 0
     report_error: Mapping[str, Any] | None = None  # what is in the way of its report, since when
+    kept_at: float | None = None  # when its report was written down, Unix time, seconds
     body: bytes | None = None  # the report, once there is one, byte for byte
     counted_type: str = "invalid"  # see `aletheia.intake.counting`
     claimed_at: float = 0.0  # when this work began, Unix time, seconds

@@ -11,7 +11,7 @@ from aletheia.intake.concurrency import all_of
 from aletheia.intake.held_claims import Batch, HeldClaims
 from aletheia.intake.lanes.capacity import LANE_MAX_WAITING
 from aletheia.intake.ledger import Ledger
-from aletheia.intake.ports import Processors, Upstream
+from aletheia.intake.ports import Callbacks, Processors, Upstream
 from aletheia.intake.replayer import Replayer
 from aletheia.intake.reporter import Reporter
 from aletheia.settings import LOCAL_BATCH_TASKS
@@ -37,10 +37,11 @@ class Poller:
         batch: int = LOCAL_BATCH_TASKS,
         *,
         lane_max_waiting: int = LANE_MAX_WAITING,
+        callbacks: Callbacks | None = None,
     ) -> None:
         self.upstream = upstream
         self.held = HeldClaims(ledger, batch)
-        self.reporter = Reporter(upstream, self.held)
+        self.reporter = Reporter(upstream, self.held, callbacks)
         admission = Admission(processors, self.held)
         self.collector: Collecting = Collector(
             upstream, admission, self.reporter, self.held, lane_max_waiting

@@ -35,6 +35,20 @@ class Upstream(Protocol):
         ...
 
 
+class Callbacks(Protocol):
+    """Sends the reports of pushed tasks to whoever asked for them."""
+
+    async def post(self, address: str, body: bytes, event_id: str) -> None:
+        """Send one report, signed; `body` is the same each time.
+
+        Raises:
+            Refused: the receiver will not take this report, ever.
+            InvalidTask: the address can never be used.
+            AletheiaError: anything else; it may take it later.
+        """
+        ...
+
+
 class Processors(Protocol):
     """Everything that can be computed, by task type."""
 

@@ -6,13 +6,14 @@ A row says when its lease was written, too: one of the future is by a clock that
 import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from aletheia.documents import Change, Document, Documents, Update
 from aletheia.errors import AletheiaError, BadAnswer, BreakerOpen, InvalidTask
 from aletheia.intake import counting
 from aletheia.intake.models import Claim, Entry, NewTask, Outcome, RowState
-from aletheia.intake.parsing import stub_of
+from aletheia.intake.parsing import parse_entry, stub_of
 from aletheia.intake.wording import ReportDialect, Wording
 from aletheia.logs import about_task
 from aletheia.series import NOTHING, Counts, merged
@@ -65,15 +66,18 @@ class Rows:
         )
 
     async def of_ids(self, task_ids: Sequence[str]) -> dict[str, list[Document]]:
-        """Read all rows of some upstream ids."""
-        found = await self.documents.find(ROWS, {"task_id": {"$in": list(task_ids)}})
+        """Read all rows of some upstream ids; pushed tasks may have the same ones."""
+        where = {"task_id": {"$in": list(task_ids)}, "origin": None}
+        found = await self.documents.find(ROWS, where)
         rows: dict[str, list[Document]] = {}
         for row in found:
             rows.setdefault(row["task_id"], []).append(row)
         return rows
 
     def wording(self, entry: Entry) -> Wording:
-        """Return how reports of a task are written."""
+        """Return how reports of a task are written; those of pushed ones always the same way."""
+        if entry.origin == "pushed":
+            return Wording()
         return Wording(self.dialect, entry.listed_state)
 
     def lease_end(self) -> float:
@@ -92,9 +96,11 @@ class Rows:
     def new(self, new_task: NewTask) -> Document:
         """Return the row of a claim that nobody has made before."""
         entry, task = new_task.entry, new_task.entry.task
+        pushed = {"origin": "pushed", "callback_url": entry.callback_url}
         return {
             "_id": entry.row_id,
             "task_id": entry.id,
+            **(pushed if entry.origin == "pushed" else {}),
             "content_hash": entry.content_hash,
             "generation": new_task.generation,
             "type": None if isinstance(task, InvalidTask) else task.type,
@@ -128,6 +134,7 @@ class Rows:
             report_error=row.get("report_error"),
             counted_type=counting.type_in(row),
             claimed_at=float(row.get("claimed_at") or self.clock.unix_s()),
+            kept_at=row.get("kept_at"),
             body=row.get("payload"),
             was_reported=row.get("reported_at") is not None,
         )
@@ -265,6 +272,14 @@ class Rows:
             claim.state = state
             log.debug("task %r: %s", claim.entry.id, state, extra=about_task(claim.entry.id))
         return ours
+
+
+def entry_of(row: Document) -> Entry:
+    """Return the entry that a row was made of; raises whatever makes it unreadable."""
+    entry = parse_entry(row["task_json"])
+    if row.get("origin") is None:
+        return entry
+    return replace(entry, origin=row["origin"], callback_url=row.get("callback_url"))
 
 
 def kept_values(outcome: Outcome, now_s: float) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any, Final, cast
 from pydantic import BaseModel
 
 from aletheia.documents import Documents
+from aletheia.intake.models import Origin
 from aletheia.intake.rows import ROWS
 
 _CALLBACK: Final = "callback_json"
@@ -59,6 +60,7 @@ class Trace(BaseModel, frozen=True):
 
     task_id: str
     state: str  # of its row, see `RowState`
+    origin: Origin  # where the task comes from
     events: list[Event]  # oldest first
     facts: dict[str, Any]  # the rest, by the names of the row
 
@@ -73,7 +75,10 @@ async def read_traces(documents: Documents, task_id: str) -> list[Trace]:
             for name, at_s in sorted(moments.items(), key=lambda moment: moment[1])
         ]
         facts = {name: row[name] for name in FACTS if row.get(name) not in (None, "", {})}
-        traces.append(Trace(task_id=task_id, state=row["state"], events=events, facts=facts))
+        origin = row.get("origin") or "upstream"
+        traces.append(
+            Trace(task_id=task_id, state=row["state"], origin=origin, events=events, facts=facts)
+        )
     return traces
 
 

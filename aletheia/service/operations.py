@@ -7,13 +7,12 @@ from decimal import Decimal
 from http import HTTPStatus
 from typing import Annotated, Any, Final, TypeAlias
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Query
 from pydantic import BaseModel, BeforeValidator, Field
 
 from aletheia.brain.wire import ProjectId
 from aletheia.documents import Document, Documents
 from aletheia.intake.rows import ROWS
-from aletheia.intake.trace import Trace, hide_params, read_traces
 from aletheia.llm.prices import usd_of
 from aletheia.llm.usage_days import DIMENSIONS, Dimension, UsageGroup, read_usage
 from aletheia.service.paging import (
@@ -28,50 +27,17 @@ from aletheia.service.paging import (
 )
 from aletheia.service.parts import Part
 from aletheia.service.ports import Orchestrator, SeenWorker
-from aletheia.service.refusals import NOT_FOUND_MEANING, ServiceError, describe_refusals
+from aletheia.service.refusals import ServiceError
 from aletheia.service.roles import READERS
 from aletheia.service.token_routes import TokenRoutes
 from aletheia.store.clock import SYSTEM_CLOCK, microseconds, moment
 
-MAX_TASK_ID_CHARS: Final = 500
 DEFAULT_DAYS: Final = 30
 
 _DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 
 _SEPARATOR: Final = "\x1f"
 """Between the values of a group in a cursor; no value has one."""
-
-TaskId: TypeAlias = Annotated[
-    str,
-    Path(
-        pattern=rf"^[^\x00-\x1f\x7f]{{1,{MAX_TASK_ID_CHARS}}}$",
-        description="Id of the task, as the upstream lists it.",
-    ),
-]
-
-
-class TraceMoment(BaseModel):
-    """A moment in the life of a task."""
-
-    at: datetime = Field(description="When, in UTC.")
-    what: str = Field(description="What happened.")
-
-
-class TaskTrace(BaseModel):
-    """What the ledger knows of one content that a task's id had."""
-
-    task_id: str = Field(description="Id of the task.")
-    state: str = Field(description="State of its row in the ledger.")
-    events: list[TraceMoment] = Field(description="What happened, oldest first.")
-    facts: dict[str, Any] = Field(
-        description="What else is known: attempts, owner, report, usage, error; never the content."
-    )
-
-
-class TaskTraces(BaseModel):
-    """Everything that is known of one task."""
-
-    traces: list[TaskTrace] = Field(description="One for each content it had, oldest first.")
 
 
 class DeadLetterRow(BaseModel):
@@ -149,16 +115,6 @@ def make_operations_router(
 ) -> APIRouter:
     """Build the routes that operators read by."""
     router = routes.make_router("operations", READERS)
-    not_found = describe_refusals(NOT_FOUND_MEANING)
-
-    @router.get("/api/v1/tasks/{task_id:path}", responses=not_found)
-    async def read_task(task_id: TaskId) -> TaskTraces:
-        """Return what is known of a task: claims, attempts, report, what it failed with."""
-        found = await read_traces(await store.get(), task_id)
-        if not found:
-            message = "the ledger knows no such task"
-            raise ServiceError(HTTPStatus.NOT_FOUND, "not_found", message)
-        return TaskTraces(traces=list(map(_to_trace, found)))
 
     @router.get("/api/v1/dead-letters")
     async def list_dead_letters(
@@ -245,15 +201,6 @@ def _days(first: date | None, last: date | None) -> tuple[str, str]:
     if first is None:
         first = last - timedelta(days=min(DEFAULT_DAYS - 1, (last - date.min).days))
     return first.isoformat(), last.isoformat()
-
-
-def _to_trace(trace: Trace) -> TaskTrace:
-    return TaskTrace(
-        task_id=trace.task_id,
-        state=trace.state,
-        events=[TraceMoment(at=event.at, what=event.what) for event in trace.events],
-        facts=hide_params(trace.model_dump(mode="json")["facts"]),
-    )
 
 
 def _to_dead_letter(row: Document) -> DeadLetterRow:

@@ -1,13 +1,16 @@
 """The shift of a poller, and the bulk lane, which sends backlogs through OpenAI's Batch API."""
 
+import contextlib
 import logging
 import os
 import socket
+from collections.abc import Awaitable, Callable
 
 from prefect.runtime import flow_run
 
 from aletheia.adapters.openai.batches import OpenAIBatches
 from aletheia.adapters.upstream.client import GuardedUpstream
+from aletheia.adapters.upstream.nobody import NoUpstream
 from aletheia.analysis.registry import Processors
 from aletheia.errors import Misconfigured
 from aletheia.intake.bulk.lane import BulkLane
@@ -15,16 +18,30 @@ from aletheia.intake.bulk.ports import LaneDeps
 from aletheia.intake.lanes.worker import LaneWorker
 from aletheia.intake.ledger import Ledger
 from aletheia.intake.poller import Poller
+from aletheia.intake.ports import Callbacks, Upstream
 from aletheia.intake.shift import Shift
+from aletheia.intake.workers import Workers
 from aletheia.settings import LOCAL_BATCH_TASKS, REMOTE_BATCH_TASKS
 from blocks import OpenAICredentials, UpstreamCredentials
 from tasks.clients.embedding import describe_mode, get_embedding_settings
+from tasks.clients.events import get_webhooks
 from tasks.clients.metering import get_breakers, get_limiter, get_spending
 from tasks.clients.processors import get_processors
 from tasks.clients.store import get_store
 from tasks.session import current_session, load_block
 
 log = logging.getLogger("aletheia.intake")
+
+
+class LateCallbacks:
+    """Sends callbacks by what `get` returns, which is asked for with the first one."""
+
+    def __init__(self, get: Callable[[], Awaitable[Callbacks]]) -> None:
+        self._get = get
+
+    async def post(self, address: str, body: bytes, event_id: str) -> None:
+        """See `Callbacks.post`."""
+        await (await self._get()).post(address, body, event_id)
 
 
 async def begin_shift(shift_seconds: float | None) -> Shift:
@@ -41,6 +58,7 @@ async def begin_shift(shift_seconds: float | None) -> Shift:
         processors,
         batch,
         lane_max_waiting=settings.workers.lane_max_waiting,
+        callbacks=LateCallbacks(get_webhooks),
     )
     _note_faults(poller, processors)
     return await Shift.begin(
@@ -59,7 +77,8 @@ async def begin_lane_shift(lane: str, shift_seconds: float | None) -> Shift:
     intake = settings.intake.model_copy(update={"concurrency_limit": slots})
     run_id = str(flow_run.id)
     ledger = Ledger(await get_store(), intake, owner=_name_owner(run_id), lane=lane)
-    worker = LaneWorker(await _open_upstream(), ledger, processors, lane)
+    callbacks = LateCallbacks(get_webhooks)
+    worker = LaneWorker(await _open_upstream(), ledger, processors, lane, callbacks=callbacks)
     _note_faults(worker, processors)
     log.info("lane %s: %d at once of %s", lane, slots, ", ".join(worker.types) or "no type")
     return await Shift.begin(
@@ -68,6 +87,15 @@ async def begin_lane_shift(lane: str, shift_seconds: float | None) -> Shift:
         length_s=intake.shift_seconds if shift_seconds is None else shift_seconds,
         interval_s=intake.polling_interval_seconds,
     )
+
+
+async def register_worker(
+    shift: Shift, lane: str | None
+) -> contextlib.AbstractAsyncContextManager[None]:
+    """Return the context in which a shift's poller has a row among the workers."""
+    processors = await get_processors()
+    types = [name for name in processors.types if processors.lane(name) == (lane or "intake")]
+    return Workers(await get_store()).registered(shift.poller, lane or "intake", types)
 
 
 def get_slots(lane: str) -> int:
@@ -124,8 +152,11 @@ async def find_wrong_mode() -> Misconfigured | None:
     return Misconfigured("PROCESSING_MODE", reason)
 
 
-async def _open_upstream() -> GuardedUpstream:
+async def _open_upstream() -> Upstream:
     block = await load_block(UpstreamCredentials)
+    if not block.has_upstream:
+        log.info("no upstream is polled: API_BASE_URL says so")
+        return NoUpstream()
     auth, why = block.choose_auth()
     logging.getLogger("aletheia.upstream").info("sign-in to the upstream: %s, as %s", auth, why)
     note = (await get_store()).note

@@ -12,7 +12,7 @@ from aletheia.intake.held_claims import Batch, HeldClaims
 from aletheia.intake.ledger import Ledger
 from aletheia.intake.models import Claim, RowState
 from aletheia.intake.poller import Poller
-from aletheia.intake.ports import Processors, Upstream
+from aletheia.intake.ports import Callbacks, Processors, Upstream
 
 MAX_TAKES: Final = 3
 """Workers that may have taken a task and come to no end, such as by running out of memory, before
@@ -90,9 +90,15 @@ class LaneWorker(Poller):
     """The parts of one worker of a lane."""
 
     def __init__(
-        self, upstream: Upstream, ledger: Ledger, processors: Processors, lane: str
+        self,
+        upstream: Upstream,
+        ledger: Ledger,
+        processors: Processors,
+        lane: str,
+        *,
+        callbacks: Callbacks | None = None,
     ) -> None:
-        super().__init__(upstream, ledger, processors, batch=1)
+        super().__init__(upstream, ledger, processors, batch=1, callbacks=callbacks)
         types = [name for name in processors.types if processors.lane(name) == lane]
         self.lane, self.types = lane, types
         self.collector = LaneCollector(lane, types, Admission(processors, self.held), self.held)
