@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, Field
 from aletheia.brain.wire import ProjectId
 from aletheia.documents import Document, Documents
 from aletheia.intake.rows import ROWS
+from aletheia.intake.workers import Workers
 from aletheia.llm.prices import usd_of
 from aletheia.llm.usage_days import DIMENSIONS, Dimension, UsageGroup, read_usage
 from aletheia.service.paging import (
@@ -69,10 +70,30 @@ class WorkerRow(BaseModel):
     seen_at: datetime | None = Field(description="When it was heard of last, in UTC.")
 
 
-class WorkersPage(Page):
-    """Workers, by pool and name."""
+class LaneWorkerRow(BaseModel):
+    """A run that computes tasks: a poller, or a worker of a lane."""
 
-    workers: list[WorkerRow] = Field(description="The workers.")
+    id: str = Field(description="Host, process and run.")
+    lane: str = Field(description="Its lane; `intake` of a poller.", examples=["media"])
+    types: list[str] = Field(description="The task types that it can compute.")
+    state: str = Field(
+        description="`idle`, `working`, `ended`, or `lost`: it did not end, and is silent."
+    )
+    tasks: list[str] = Field(description="Ids of tasks it works on, the first ones.")
+    succeeded: int = Field(description="Tasks it reported as succeeded.")
+    failed: int = Field(description="Tasks it reported as failed.")
+    since: datetime = Field(description="When it began, in UTC.")
+    seen_at: datetime = Field(description="Its last heartbeat, in UTC.")
+
+
+class WorkersPage(Page):
+    """Workers, by pool and name, and what computes tasks."""
+
+    workers: list[WorkerRow] = Field(description="The workers that execute runs.")
+    lane_workers: list[LaneWorkerRow] = Field(
+        description="The runs that compute tasks, or did during the last day, the one heard of "
+        "last first; on the first page only."
+    )
 
 
 class UsageRow(BaseModel):
@@ -135,12 +156,15 @@ def make_operations_router(
 
     @router.get("/api/v1/workers")
     async def list_workers(limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> WorkersPage:
-        """Return the workers that Prefect has heard of, by pool and name."""
+        """Return the workers that Prefect has heard of, and the runs that compute tasks."""
+        computing = [] if cursor else await Workers(await store.get()).newest()
         seen = await (await orchestrator.get()).workers()
         known = {_SEPARATOR.join((worker.pool, worker.name)): worker for worker in seen}
         names, following = _cut(sorted(known), limit, cursor)
         return WorkersPage(
-            workers=[_to_worker(known[name]) for name in names], next_cursor=following
+            workers=[_to_worker(known[name]) for name in names],
+            lane_workers=[LaneWorkerRow(**worker.model_dump()) for worker in computing],
+            next_cursor=following,
         )
 
     @router.get("/api/v1/usage")
