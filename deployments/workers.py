@@ -1,5 +1,7 @@
 """The command `workers`: who computes tasks."""
 
+from collections.abc import Sequence
+
 import typer
 from rich.markup import escape
 
@@ -15,7 +17,11 @@ app = typer.Typer()
 @in_session
 async def workers(as_json: JsonOption = False) -> None:
     """List the pollers and the workers of lanes: what each can compute, and what it does."""
-    found = await Workers(await get_store()).newest()
+    show_workers(await Workers(await get_store()).newest(), as_json=as_json)
+
+
+def show_workers(found: Sequence[Worker], *, as_json: bool) -> None:
+    """Print workers."""
     if as_json:
         console.print_json(data=[worker.model_dump(mode="json") for worker in found])
     elif not found:
