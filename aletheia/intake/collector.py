@@ -72,7 +72,8 @@ class Collector:
 
     async def _collect_into(self, batch: Batch) -> None:
         try:
-            await self._take_over(batch)
+            while await self._take_over(batch):
+                pass  # what was handed over has made capacity for more
             await self._claim_pages(batch)
         except AletheiaError as problem:
             # What was claimed and did not make it into the batch is nobody's work now.
@@ -110,9 +111,11 @@ class Collector:
         if count:
             log.warning("blocked_head: %d pending tasks must wait, and hide others", count)
 
-    async def _take_over(self, batch: Batch) -> None:
+    async def _take_over(self, batch: Batch) -> bool:
+        """Take over what nobody holds; return whether there may be more that could be taken."""
         held, ledger = self._held, self._held.ledger
-        claims = await held.take(ledger.claims.take_over(held.batch), batch)
+        limit, handed_over = held.batch - batch.size, held.tally.handed_over
+        claims = await held.take(ledger.claims.take_over(limit), batch)
         held.tally.taken_over += len(claims)
         unsent: list[Claim] = []
         superseded = await ledger.claims.newer_work([claim.entry.id for claim in claims])
@@ -147,6 +150,7 @@ class Collector:
         await held.release(left_over, for_s=held.settings.polling_interval_seconds)
         to_send = [claim for claim in unsent if claim.task.id not in deferred]
         await self._reporter.send_processing(to_send, batch)
+        return len(claims) == limit > 0 and held.tally.handed_over > handed_over
 
     async def _act_on(self, page: Page, batch: Batch) -> tuple[int, int]:
         """Act on as many entries of a page as fit the batch, after those that must wait.

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
-from aletheia.documents import Change, Document
+from aletheia.documents import Change, Document, Documents
 from aletheia.intake.models import Claim, RowState, Task
 from aletheia.intake.rows import ROWS, Rows
 
@@ -124,6 +124,13 @@ class LaneQueue:
         )
         last = int(of_job[0]["turn"]) if of_job else -1
         return max(int(served[0]["turn"]), last + 1)
+
+
+async def find_oldest_waiting(documents: Documents, lane: str) -> float | None:
+    """Return when the oldest task that waits in a lane was claimed, Unix time, seconds."""
+    waiting = {"lane": lane, "state": {"$in": [RowState.QUEUED, RowState.WAITING]}}
+    found = await documents.find(ROWS, waiting, sort="claimed_at", limit=1)
+    return float(found[0]["claimed_at"]) if found else None
 
 
 def _job_of(claim: Claim) -> str:
