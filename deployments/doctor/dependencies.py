@@ -1,4 +1,4 @@
-"""Checks of what runs work with: task types, the application, the chat model, the Brain …"""
+"""Checks of what runs work with: task types, the application, chat model, Brain, receivers."""
 
 from http import HTTPStatus
 from typing import Final

@@ -30,6 +30,20 @@ class MediaProcessors(LoggingProcessors):
         return 1
 
 
+class FileCallbacks:
+    """Notes each callback in a file, a line each, with a step before and after it."""
+
+    def __init__(self, file: Path, steps: Steps) -> None:
+        self._file, self._steps = file, steps
+
+    async def post(self, address: str, body: bytes, event_id: str) -> None:
+        del address
+        self._steps.pass_one()
+        with self._file.open("ab") as file:
+            file.write(event_id.encode() + b" " + body + b"\n")
+        self._steps.pass_one()
+
+
 async def work_lane(order: dict[str, Any], steps: Steps) -> None:
     """Work one shift, and then the lane, until nothing is left to do now."""
     documents = SteppedDocuments(
@@ -45,10 +59,12 @@ async def work_lane(order: dict[str, Any], steps: Steps) -> None:
     upstream = SteppedUpstream(order["url"], steps)
     await upstream.open()
     processors = MediaProcessors(Path(order["log"]), steps)
+    callbacks = FileCallbacks(Path(order["directory"]) / "callbacks", steps)
     owner = str(os.getpid())
-    await run_shift(Poller(upstream, Ledger(documents, settings, owner=owner), processors))
+    ledger = Ledger(documents, settings, owner=owner)
+    await run_shift(Poller(upstream, ledger, processors, callbacks=callbacks))
     ledger = Ledger(documents, settings, owner=f"{owner} in the lane", lane="media")
-    await run_worker(LaneWorker(upstream, ledger, processors, "media"))
+    await run_worker(LaneWorker(upstream, ledger, processors, "media", callbacks=callbacks))
     await upstream.close()
     await documents.close()
 
