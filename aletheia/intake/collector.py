@@ -185,7 +185,7 @@ class Collector:
     ) -> int:
         held, ledger, tally = self._held, self._held.ledger, self._held.tally
         plan = self._plan(entries, rows)
-        bodies = await ledger.reports.bodies_of([dict(listed.row) for listed in plan.again])
+        bodies = await ledger.reports.bodies_of([listed.row for listed in plan.again])
         await self._leave_deferred(plan, bodies, batch)
         taken = await held.take(ledger.claims.claim(plan.new), batch)
         reopened = await held.take(ledger.claims.reopen(plan.again, bodies), batch)

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple, TypeAlias
 
 from pydantic import BaseModel, Field, StringConstraints
 
+from aletheia.documents import Document
 from aletheia.errors import InvalidTask
 
 
@@ -89,7 +90,7 @@ class NewTask(NamedTuple):
 class Listed(NamedTuple):
     """A finished task that the upstream lists as pending again: its row, and what is listed."""
 
-    row: Mapping[str, Any]
+    row: Document
     entry: Entry
     group: str
     lane: str | None

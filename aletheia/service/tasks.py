@@ -11,7 +11,6 @@ from pydantic import BaseModel, Field
 from aletheia.documents import Documents
 from aletheia.errors import InvalidTask
 from aletheia.intake.ledger import Ledger
-from aletheia.intake.models import Entry
 from aletheia.intake.pushed import PushedState, PushedTasks, describe_report, read_pushed
 from aletheia.intake.trace import Trace, hide_params, read_traces
 from aletheia.service.guarding import KeyOrElse, LateKey, Slots, guarded_by
@@ -135,7 +134,7 @@ def make_push_router(
         ],
     ) -> AcceptedTasks:
         """Take tasks; an id that was pushed before is the same task, and is not done twice."""
-        entries = _read_tasks(body, intake)
+        entries = read_pushed(body, max_entry_bytes=intake.max_entry_bytes)
         if addresses := [entry.callback_url for entry in entries if entry.callback_url]:
             check = await check_callback.get()
             for address in addresses:
@@ -151,10 +150,6 @@ def make_push_router(
         )
 
     return router
-
-
-def _read_tasks(body: object, intake: IntakeSettings) -> list[Entry]:
-    return read_pushed(body, max_entry_bytes=intake.max_entry_bytes)
 
 
 def make_task_router(

@@ -79,7 +79,6 @@ async def begin_lane_shift(lane: str, shift_seconds: float | None) -> Shift:
     ledger = Ledger(await get_store(), intake, owner=_name_owner(run_id), lane=lane)
     callbacks = LateCallbacks(get_webhooks)
     worker = LaneWorker(await _open_upstream(), ledger, processors, lane, callbacks=callbacks)
-    _note_faults(worker, processors)
     log.info("lane %s: %d at once of %s", lane, slots, ", ".join(worker.types) or "no type")
     return await Shift.begin(
         worker,

@@ -57,7 +57,7 @@ class LaneCollector:
         return await claims.queue.take(self._lane, self._types, 1, take)
 
     async def _sort(self, claim: Claim, batch: Batch) -> None:
-        """Put a claim into a batch, or settle what is in the way of computing it."""
+        """Add a claim to a batch, or settle what is in the way of computing it."""
         held, ledger = self._held, self._held.ledger
         superseded = await ledger.claims.newer_work([claim.entry.id])
         if claim.row_id in superseded:
