@@ -10,6 +10,7 @@ from prefect import get_run_logger, task
 from prefect.runtime import flow_run
 
 from aletheia.errors import AletheiaError
+from aletheia.intake.lanes.watchdog import ending_if_blocked
 from aletheia.intake.models import Collected, ShiftReport
 from aletheia.intake.shift import Shift
 from aletheia.status import SystemStatus
@@ -79,8 +80,8 @@ async def open_shift(shift_seconds: float | None, lane: str | None = None) -> As
         gc.freeze()
         view = ShiftView(shift, patience)
         note = shift.poller.held.ledger.rows.documents.note
-        pulling = _pulling_models() if lane is None else contextlib.nullcontext()
-        async with counting_processor_time(note), view.open(), pulling:
+        beside = _pulling_models() if lane is None else ending_if_blocked()
+        async with counting_processor_time(note), view.open(), beside:
             session.clients.share(shift)
             session.clients.share(view)
             try:
