@@ -14,6 +14,9 @@ from typing import Final
 MAX_BLOCKED_S: Final = 120.0
 """How long the loop may stand still, seconds: importing a large library takes a tenth of it."""
 
+STDERR: Final = 2
+"""The descriptor: whatever stands in for `sys.stderr` may be no file."""
+
 _REARMED_PER_LIMIT: Final = 4
 
 
@@ -24,7 +27,7 @@ async def ending_if_blocked(max_blocked_s: float = MAX_BLOCKED_S) -> AsyncGenera
     async def rearm() -> None:
         while True:
             # A thread without the interpreter's lock waits, and writes the stacks before the end.
-            faulthandler.dump_traceback_later(max_blocked_s, exit=True)
+            faulthandler.dump_traceback_later(max_blocked_s, exit=True, file=STDERR)
             await asyncio.sleep(max_blocked_s / _REARMED_PER_LIMIT)
 
     task = asyncio.create_task(rearm())
