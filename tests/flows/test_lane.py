@@ -13,6 +13,7 @@ from deployments import ROOT
 from flows.lane import process_lane
 from flows.poll import poll_tasks
 from tests.fakes.upstream import FakeUpstream
+from tests.flows.command_line import command
 from tests.flows.conftest import artifacts, last_run
 
 DONE = ["processing", "succeeded"]
@@ -73,3 +74,24 @@ async def test_another_lane_leaves_it_alone(upstream: FakeUpstream):
     report = await process_lane("media", shift_seconds=0)
     assert report.tally.succeeded == 0
     assert upstream.states == {"t1": ["processing"]}
+
+
+async def test_one_input_is_tried_and_nothing_is_reported(upstream: FakeUpstream):
+    tried = await command("try", "word_frequency", '{"text": "a b a", "top": 1}')
+    assert tried.exit_code == 0, tried.output
+    assert json.loads(tried.stdout)["result"] == {"words": [{"word": "a", "count": 2}], "total": 3}
+    refused = await command("try", "word_frequency", '{"text": " "}')
+    assert refused.exit_code == 1
+    assert "the text is empty" in refused.output
+    assert upstream.requests == []
+
+
+async def test_who_computes_is_listed(upstream: FakeUpstream):
+    add(upstream, "t1")
+    await poll_tasks(shift_seconds=0)
+    await process_lane("llm", shift_seconds=0)
+    listed = await command("workers", "--json")
+    found = {worker["lane"]: worker for worker in json.loads(listed.stdout)}
+    assert found["llm"]["types"] == ["word_frequency"]
+    assert found["llm"]["succeeded"] == 1
+    assert found["intake"]["types"] == ["text_embedding"]
