@@ -13,6 +13,7 @@ from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.adapters.upstream.pages import read_page
 from aletheia.documents import Change, Document, Update
 from aletheia.intake.ledger import Ledger
+from aletheia.intake.models import NewTask
 from aletheia.intake.parsing import parse_entry, parse_page
 from aletheia.intake.pipeline import drain
 from aletheia.intake.poller import Poller
