@@ -19,6 +19,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.logging.handlers import PrefectConsoleHandler
 from prefect.runtime import flow_run
 
+from aletheia.analysis.settings import WorkerSettings
 from aletheia.errors import Misconfigured
 from aletheia.logs import about_run, use_json
 from aletheia.reasoning.platform import PlatformSettings
@@ -87,6 +88,7 @@ class RunSettings:
     telemetry = cached_property(lambda _: TelemetrySettings())
     platform = cached_property(lambda _: PlatformSettings())
     reasoning = cached_property(lambda _: ReasoningSettings())
+    workers = cached_property(lambda _: WorkerSettings())
 
 
 class Clients:

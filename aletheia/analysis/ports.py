@@ -1,7 +1,9 @@
 """What the processors need from outside."""
 
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
@@ -59,5 +61,32 @@ class Embedder(Protocol):
         the model cannot be loaded, `InvalidTask` if it exists nowhere or embeds no texts,
         `Unavailable` and `Refused` of the provider, `Deferred` by our own limits, budgets or
         breakers.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedFile:
+    """A file that a task names, as a local one."""
+
+    path: Path  # to be read only, and gone at the end of the context that has it
+    media_type: str  # by its content, such as `audio/wav`
+    size_bytes: int
+    content_hash: str  # SHA-256 of its bytes, hexadecimal
+
+
+class Fetcher(Protocol):
+    """Fetches the files that tasks name: an https URL, a `data:` URI, a path below a directory."""
+
+    def check(self, address: str) -> None:
+        """Check an address as far as that is possible without work, or raise `InvalidTask`."""
+        ...
+
+    def fetch(
+        self, address: str, *, max_bytes: int | None = None
+    ) -> AbstractAsyncContextManager[FetchedFile]:
+        """Fetch a file for a while; it has at most `max_bytes`, or what is set.
+
+        `InvalidTask` if it may not be fetched or is too large, `Unavailable` if it cannot be now.
         """
         ...
