@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import SettingsError
 
 from aletheia import settings
+from aletheia.analysis.settings import DecoderSettings, FileSettings
 from aletheia.errors import Misconfigured
 from aletheia.reasoning.platform import PlatformSettings
 from aletheia.reasoning.settings import FindingSettings, ReasoningSettings
@@ -82,6 +83,7 @@ BOUNDS: Final[Mapping[str, type[Any]]] = {
 AREAS: Final = [
     *(area for area in settings.Settings.__subclasses__() if area.__module__ == settings.__name__),
     *(TelemetrySettings, ServiceSettings, ReasoningSettings, FindingSettings, PlatformSettings),
+    *(FileSettings, DecoderSettings),
 ]
 """The settings classes, in the order of their file; some stand with what they are about."""
 

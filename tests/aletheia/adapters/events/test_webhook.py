@@ -21,8 +21,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from aletheia.adapters.addresses import is_public, redact
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
-from aletheia.adapters.events.webhook import Webhooks, is_public, redact
+from aletheia.adapters.events.webhook import Webhooks
 from aletheia.errors import (
     AletheiaError,
     InvalidTask,

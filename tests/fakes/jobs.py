@@ -1,0 +1,113 @@
+"""Jobs for child processes: good ones, and one for each way in which a decoder fails."""
+
+import ctypes
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from aletheia.adapters.children.child import path_of
+from aletheia.errors import InvalidTask
+
+
+def count(_files: Sequence[int], upto: int) -> Iterator[int]:
+    yield from range(upto)
+
+
+def read(files: Sequence[int]) -> Iterator[str]:
+    for file in files:
+        with open(path_of(file)) as opened:
+            yield opened.read()
+
+
+def describe(_files: Sequence[int]) -> Iterator[dict[str, Any]]:
+    soft, _ = resource.getrlimit(resource.RLIMIT_CPU)
+    yield {
+        "pid": os.getpid(),
+        "environment": dict(os.environ),
+        "arguments": sys.argv,
+        "directory": os.getcwd(),
+        "open": sorted(map(int, os.listdir("/proc/self/fd"))),
+        "processor_s": soft,
+    }
+
+
+def refuse(_files: Sequence[int]) -> Iterator[int]:
+    yield 1
+    raise InvalidTask("encrypted", "it is locked")
+
+
+def break_down(_files: Sequence[int]) -> Iterator[int]:
+    yield 1
+    raise ValueError("a bug")
+
+
+def crash(_files: Sequence[int], after: int = 2) -> Iterator[int]:
+    yield from range(after)
+    ctypes.string_at(0)
+
+
+def leave(_files: Sequence[int]) -> Iterator[int]:
+    yield 1
+    os._exit(3)
+
+
+def be_killed(_files: Sequence[int]) -> Iterator[int]:
+    yield 1
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def hang(_files: Sequence[int]) -> Iterator[int]:
+    yield 1
+    time.sleep(600)
+
+
+def spin(_files: Sequence[int]) -> Iterator[int]:
+    yield 1
+    while True:
+        pass
+
+
+def allocate(_files: Sequence[int], size: int) -> Iterator[int]:
+    held: list[bytearray] = []
+    yield 1
+    while True:
+        held.append(bytearray(size))
+
+
+def abort_without_memory(_files: Sequence[int]) -> Iterator[int]:
+    yield 1
+    os.write(2, b"terminate called after throwing an instance of 'std::bad_alloc'\n")
+    os.abort()
+
+
+def keep(_files: Sequence[int], size: int) -> Iterator[int]:
+    keep.__dict__["held"] = bytearray(os.urandom(16) * (size // 16))
+    yield os.getpid()
+
+
+def flood(_files: Sequence[int]) -> Iterator[int]:
+    yield 1
+    while True:
+        os.write(1, b"x" * 65_536)
+
+
+def chatter(_files: Sequence[int], lines: int) -> Iterator[int]:
+    for line in range(lines):
+        print("line", line)
+    yield lines
+
+
+def answer_for_ever(_files: Sequence[int]) -> Iterator[str]:
+    while True:
+        yield "x" * 100_000
+
+
+def start_another(_files: Sequence[int]) -> Iterator[int]:
+    started = subprocess.Popen(["sleep", "600"])
+    yield started.pid
+    time.sleep(600)
