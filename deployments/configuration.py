@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import SettingsError
 
 from aletheia import settings
-from aletheia.analysis.settings import DecoderSettings, FileSettings
+from aletheia.analysis.file_settings import DecoderSettings, FileSettings
 from aletheia.errors import Misconfigured
 from aletheia.reasoning.platform import PlatformSettings
 from aletheia.reasoning.settings import FindingSettings, ReasoningSettings

@@ -26,6 +26,7 @@ class JobLimits:
 
     processor_s: float  # of all its threads, seconds
     wall_s: float  # for which it is waited for, seconds; the time its reader takes is not counted
+    piece_s: float | None = None  # the same for each piece of its result; `None` is no bound
     result_bytes: int = 256_000_000  # of all pieces of its result, as JSON
 
 

@@ -110,11 +110,12 @@ class Children:
         now = asyncio.get_running_loop().time
         while True:
             since = now()
+            piece_s = left_s if job.limits.piece_s is None else min(left_s, job.limits.piece_s)
             try:
-                async with asyncio.timeout(left_s):
+                async with asyncio.timeout(piece_s):
                     received = await child.receive()
             except TimeoutError:
-                reason = f"it took more than {job.limits.wall_s:g} s"
+                reason = f"it took more than {min(job.limits.wall_s, piece_s):g} s"
                 raise ComputeFailed("too_slow", reason) from None
             except ValueError as error:
                 raise ComputeFailed("decoder_died", f"its decoder broke off: {error}") from error

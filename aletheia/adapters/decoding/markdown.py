@@ -11,7 +11,7 @@ from aletheia.adapters.decoding.pieces import Piece, make_head, read_all, split_
 from aletheia.adapters.decoding.plain import MAX_TEXT_BYTES, decode_text
 
 _CHUNK_CHARS: Final = 50_000
-"""Characters that are parsed at once, about: a parser's tokens take some hundred times their text."""
+"""Characters that are parsed at once, about: tokens take some hundred times their text."""
 
 _FENCE: Final = re.compile(r" {0,3}(`{3,}|~{3,})")
 _FRONT_MATTER: Final = re.compile(r"---[ \t]*\n(.{0,5000}?)\n(?:---|\.\.\.)[ \t]*\n", re.DOTALL)

@@ -8,17 +8,17 @@ from typing import Any, Final
 import pypdfium2 as pdfium
 import pypdfium2.raw as pdfium_c
 
-from aletheia.adapters.children.child import path_of
-from aletheia.adapters.decoding.pieces import Piece, clean, make_head, make_page
+from aletheia.adapters.decoding.pieces import Piece, clean, make_head, make_page, read_all
 from aletheia.errors import InvalidTask
 
 MIN_PAGE_CHARS: Final = 20
-"""A page with fewer characters, blanks not counted, has no text of its own: a page number, a stamp."""
+"""A page with fewer characters, blanks not counted, has no text of its own: a number, a stamp."""
 
 MIN_PICTURE_SHARE: Final = 0.4
 """Share of a page that pictures cover from which it is taken for a scanned one."""
 
 MAX_PAGE_CHARS: Final = 1_000_000
+MAX_PDF_BYTES: Final = 500_000_000
 
 _MAX_OBJECTS: Final = 500
 _DATE: Final = re.compile(r"D?:?(\d{4})(\d{2})?(\d{2})?(\d{2})?(\d{2})?(\d{2})?")
@@ -42,7 +42,7 @@ def read_pdf(
     Raises:
         InvalidTask: `encrypted`, `unreadable_document`, `too_large`.
     """
-    with closing(open_pdf(path_of(files[0]))) as document:
+    with closing(open_pdf(files[0])) as document:
         page_count = len(document)
         if page_count > max_pages:
             reason = f"the PDF says it has {page_count:,} pages; up to {max_pages:,} are read"
@@ -57,10 +57,12 @@ def read_pdf(
                 return
 
 
-def open_pdf(path: str) -> pdfium.PdfDocument:
+def open_pdf(descriptor: int) -> pdfium.PdfDocument:
     """Open a PDF, or raise `InvalidTask`."""
+    # From memory: pdfium opens files by a name, and this one has none.
+    data = read_all(descriptor, MAX_PDF_BYTES)
     try:
-        document = pdfium.PdfDocument(path)
+        document = pdfium.PdfDocument(data)
         page_count = len(document)
     except pdfium.PdfiumError as error:
         code, message = _ERRORS.get(

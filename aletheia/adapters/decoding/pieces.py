@@ -62,7 +62,7 @@ def split_parts(blocks: Iterable[str], max_chars: int, first: int = 1) -> Iterat
 def clean(text: str) -> str:
     """Remove from a text what no store and no JSON takes: halves of pairs, and control characters.
 
-    Line ends become `\\n`.
+    Line ends become line feeds.
     """
     if text.isascii() and text.isprintable():
         return text

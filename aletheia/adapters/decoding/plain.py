@@ -20,7 +20,11 @@ _BOMS: Final = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 _SAMPLE_BYTES: Final = 65_536
-_FALLBACK: Final = "cp1252"
+_WESTERN: Final = "cp1252"
+_FIRST_HIGH: Final = 0x80
+_MAX_HIGH: Final = 0.3
+"""Share of bytes beyond ASCII in a text of a Latin script, at most; Greek and Russian have 0.7."""
+
 _MAX_CONTROLS: Final = 0.05
 """Share of control characters, or of such that could not be decoded, up to which it is a text."""
 
@@ -81,5 +85,9 @@ def _decode(data: bytes, named: str | None) -> str:
             return data.decode(encoding)
         except (UnicodeError, LookupError):
             continue
-    best = from_bytes(data[:_SAMPLE_BYTES]).best()
-    return data.decode(best.encoding if best else _FALLBACK, "replace")
+    sample = data[:_SAMPLE_BYTES]
+    if sum(byte >= _FIRST_HIGH for byte in sample) <= _MAX_HIGH * len(sample):
+        # A guess from so few letters with accents is worse than the commonest encoding.
+        return data.decode(_WESTERN, "replace")
+    best = from_bytes(sample).best()
+    return data.decode(best.encoding if best else _WESTERN, "replace")

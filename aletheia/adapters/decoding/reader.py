@@ -11,13 +11,16 @@ from aletheia.adapters.children.pool import Children, Job
 from aletheia.analysis.file_types import DOCUMENT_TYPES, FileType
 from aletheia.analysis.files import FetchedFile
 from aletheia.analysis.reading import DocumentHead, DocumentType, Page
-from aletheia.analysis.settings import DecoderSettings
+from aletheia.analysis.file_settings import DecoderSettings
 from aletheia.errors import AletheiaError, ComputeFailed, InvalidTask
 
 log = logging.getLogger(__name__)
 
 MAX_LOST_PAGES: Final = 3
 """Pages of a document that a child may die of, before the document is given up."""
+
+MAX_PAGE_S: Final = 30.0
+"""Time for which a page is waited for, seconds; a page of 1 MB of drawing takes one."""
 
 _DECODERS: Final[Mapping[DocumentType, str]] = {
     "pdf": "aletheia.adapters.decoding.pdf:read_pdf",
@@ -38,6 +41,7 @@ class _Progress:
     """How far the reading of one document is."""
 
     next_page: int
+    chars: int = 0
     page_count: int | None = None
     has_head: bool = False
     lost: int = 0
@@ -51,6 +55,7 @@ class ChildReader:
         self._limits = JobLimits(
             processor_s=settings.decoder_processor_seconds,
             wall_s=wall_s,
+            piece_s=MAX_PAGE_S,
             result_bytes=_BYTES_PER_CHAR * settings.max_document_chars + _SPARE_BYTES,
         )
 
@@ -67,9 +72,10 @@ class ChildReader:
                 async with aclosing(self._read_once(file, document_type, progress)) as pieces:
                     async for piece in pieces:
                         yield piece
-                return
             except ComputeFailed as error:
                 yield _lose_page(progress, error)
+            else:
+                return
             if progress.page_count is not None and progress.next_page > progress.page_count:
                 return
 
@@ -79,7 +85,7 @@ class ChildReader:
         """Read from the next page on, until the end or an error."""
         arguments: dict[str, Any] = {
             "first_page": progress.next_page,
-            "max_chars": self._settings.max_document_chars,
+            "max_chars": self._settings.max_document_chars - progress.chars,
         }
         if type_ == "pdf":
             arguments["max_pages"] = self._settings.max_document_pages
@@ -89,6 +95,7 @@ class ChildReader:
                 if piece["kind"] == "page":
                     page = _read_page(piece)
                     progress.next_page = page.number + 1
+                    progress.chars += len(page.text)
                     yield page
                 elif not progress.has_head:
                     progress.has_head, progress.page_count = True, piece["page_count"]
