@@ -5,10 +5,34 @@ from collections.abc import Mapping
 from typing import Final, Literal, TypeAlias
 
 FileType: TypeAlias = Literal[
-    *("pdf", "docx", "html", "markdown", "text"),
-    *("wav", "flac", "ogg", "mp3", "aac", "mp4", "webm", "aiff", "au", "caf", "amr"),
-    *("png", "jpeg", "gif", "webp", "tiff"),
-    *("zip", "gzip", "rtf", "office", "program", "empty", "unknown"),
+    "pdf",
+    "docx",
+    "html",
+    "markdown",
+    "text",
+    "wav",
+    "flac",
+    "ogg",
+    "mp3",
+    "aac",
+    "mp4",
+    "webm",
+    "aiff",
+    "au",
+    "caf",
+    "amr",
+    "png",
+    "jpeg",
+    "gif",
+    "webp",
+    "tiff",
+    "zip",
+    "gzip",
+    "rtf",
+    "office",
+    "program",
+    "empty",
+    "unknown",
 ]
 """`office` is a file of Microsoft's older formats; `zip` is any archive but `docx`."""
 

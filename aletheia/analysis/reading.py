@@ -1,6 +1,6 @@
 """Documents as processors see them: a head, then pages of text (SPEC §3)."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
 
@@ -46,5 +46,18 @@ class DocumentReader(Protocol):
             InvalidTask: `encrypted`, `unreadable_document`, `too_large`, `decompression_bomb`,
                 `wrong_type`.
             ComputeFailed: `decoder_died`, `too_slow`; another attempt may help.
+        """
+        ...
+
+
+class PageRecogniser(Protocol):
+    """Recognises text in the pictures of pages (OCR)."""
+
+    def recognise(self, file: FetchedFile, numbers: Sequence[int]) -> AsyncGenerator[Page]:
+        """Yield pages of a PDF with the text that stands in their pictures, as they are done.
+
+        Raises:
+            InvalidTask: `no_ocr` where it is not installed, and as `DocumentReader.read`.
+            ComputeFailed: as `DocumentReader.read`.
         """
         ...

@@ -8,10 +8,10 @@ from typing import Any, Final, cast
 
 from aletheia.adapters.children.limits import JobLimits
 from aletheia.adapters.children.pool import Children, Job
+from aletheia.analysis.file_settings import DecoderSettings
 from aletheia.analysis.file_types import DOCUMENT_TYPES, FileType
 from aletheia.analysis.files import FetchedFile
 from aletheia.analysis.reading import DocumentHead, DocumentType, Page
-from aletheia.analysis.file_settings import DecoderSettings
 from aletheia.errors import AletheiaError, ComputeFailed, InvalidTask
 
 log = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ class ChildReader:
         async with aclosing(self._children.run(job)) as pieces:
             async for piece in pieces:
                 if piece["kind"] == "page":
-                    page = _read_page(piece)
+                    page = read_page(piece)
                     progress.next_page = page.number + 1
                     progress.chars += len(page.text)
                     yield page
@@ -117,7 +117,8 @@ def _lose_page(progress: _Progress, error: AletheiaError) -> Page:
     return page
 
 
-def _read_page(piece: Mapping[str, Any]) -> Page:
+def read_page(piece: Mapping[str, Any]) -> Page:
+    """Read a page as a decoder yields it."""
     return Page(
         number=int(piece["number"]),
         text=str(piece["text"]),

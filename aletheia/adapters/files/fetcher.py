@@ -33,9 +33,9 @@ from aletheia.adapters.files.inflating import Inflation
 from aletheia.adapters.files.spool import Spool, check_size
 from aletheia.adapters.http import HttpClient
 from aletheia.adapters.http_answers import Answer
+from aletheia.analysis.file_settings import FileSettings
 from aletheia.analysis.file_types import FileType
 from aletheia.analysis.files import FetchedFile
-from aletheia.analysis.file_settings import FileSettings
 from aletheia.errors import ComputeFailed, InvalidTask, TimedOut, Unavailable
 
 ALLOWED_HOSTS: Final = "FILE_ALLOWED_HOSTS"
