@@ -8,14 +8,15 @@ import posixpath
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from typing import Any, Final, cast
+from importlib import import_module
+from typing import Any, Final
 from zipfile import ZipFile
-
-from lxml import etree
 
 from aletheia.adapters.decoding.archives import open_archive, read_part
 from aletheia.adapters.decoding.pieces import Piece, make_head, split_parts
 from aletheia.errors import InvalidTask
+
+etree: Any = import_module("lxml.etree")  # which has no types
 
 _OFFICE: Final = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
 _STRICT: Final = "http://purl.oclc.org/ooxml/officeDocument/relationships"
@@ -117,7 +118,7 @@ def _make_parser(part: bytes, target: object) -> Any:
     if named and named[1].lower() not in _ENCODINGS:
         raise InvalidTask("unreadable_document", "a part of the document is not in Unicode")
     return etree.XMLParser(
-        target=cast("Any", target),
+        target=target,
         resolve_entities=False,
         no_network=True,
         load_dtd=False,

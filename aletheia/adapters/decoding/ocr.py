@@ -8,7 +8,6 @@ from importlib.util import find_spec
 from typing import Any, Final
 
 import numpy as np
-import pypdfium2 as pdfium
 
 from aletheia.adapters.decoding.pdf import open_pdf
 from aletheia.adapters.decoding.pieces import Piece, clean, make_page
@@ -42,7 +41,7 @@ def recognise_pages(files: Sequence[int], *, numbers: Sequence[int]) -> Iterator
             yield make_page(number, _recognise(document, number), is_scanned=True)
 
 
-def _recognise(document: pdfium.PdfDocument, number: int) -> str:
+def _recognise(document: Any, number: int) -> str:
     with closing(document[number - 1]) as page:
         width, height = page.get_size()
         longest = max(width, height, 1.0)

@@ -3,13 +3,14 @@
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
+from importlib import import_module
 from typing import Any, Final
-
-import pypdfium2 as pdfium
-import pypdfium2.raw as pdfium_c
 
 from aletheia.adapters.decoding.pieces import Piece, clean, make_head, make_page, read_all
 from aletheia.errors import InvalidTask
+
+pdfium: Any = import_module("pypdfium2")  # which has no types
+pdfium_c: Any = import_module("pypdfium2.raw")
 
 MIN_PAGE_CHARS: Final = 20
 """A page with fewer characters, blanks not counted, has no text of its own: a number, a stamp."""
@@ -57,7 +58,7 @@ def read_pdf(
                 return
 
 
-def open_pdf(descriptor: int) -> pdfium.PdfDocument:
+def open_pdf(descriptor: int) -> Any:
     """Open a PDF, or raise `InvalidTask`."""
     # From memory: pdfium opens files by a name, and this one has none.
     data = read_all(descriptor, MAX_PDF_BYTES)
@@ -74,7 +75,7 @@ def open_pdf(descriptor: int) -> pdfium.PdfDocument:
     return document
 
 
-def _read_page(document: pdfium.PdfDocument, number: int, max_chars: int) -> Piece:
+def _read_page(document: Any, number: int, max_chars: int) -> Piece:
     try:
         page = document[number - 1]
     except pdfium.PdfiumError:
@@ -92,7 +93,7 @@ def _read_page(document: pdfium.PdfDocument, number: int, max_chars: int) -> Pie
     return make_page(number, text, is_scanned=is_scanned, is_cut=is_cut)
 
 
-def _picture_share(page: pdfium.PdfPage) -> float:
+def _picture_share(page: Any) -> float:
     """Return how much of a page its pictures cover, 0 to 1; where they overlap, rather too much."""
     width, height = page.get_size()
     covered = 0.0
@@ -107,7 +108,7 @@ def _picture_share(page: pdfium.PdfPage) -> float:
     return min(1.0, covered / area) if area > 0 else 0.0
 
 
-def _read_metadata(document: pdfium.PdfDocument) -> dict[str, object]:
+def _read_metadata(document: Any) -> dict[str, object]:
     """Return title, author and the like, dates as ISO 8601 writes them, and the PDF's version."""
     found: dict[str, Any] = {}
     with suppress(pdfium.PdfiumError, UnicodeError):

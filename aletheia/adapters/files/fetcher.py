@@ -170,6 +170,7 @@ class FileFetcher:
                     address = _read_location(url, answer, shown)
             except Unavailable as error:
                 raise self._translate(error, shown) from None
+        shown = redact(address)
         raise InvalidTask("file_refused", f"more than {MAX_REDIRECTS} redirects, now to {shown}")
 
     def _translate(self, error: Unavailable, shown: str) -> InvalidTask | ComputeFailed:
