@@ -65,7 +65,7 @@ neo4j: $(STAMP) ## For developers: run the Neo4j of the tests, empty, until Ctrl
 	@sh tests/services/install_neo4j.sh
 	@$(BIN)/python -m tests.services.neo4j_server
 
-configuration: $(STAMP) ## Write docs/configuration.md, docs/metrics.md and .env.example from the code
+configuration: $(STAMP) ## Write the pages of docs/ that are generated, and .env.example
 	@$(BIN)/python -m deployments.generated
 
 openapi: $(STAMP) ## Write docs/openapi.json from the service

@@ -1,7 +1,7 @@
 """What a file is, by its first and last bytes: names and headers that come with it may lie."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final, Literal, TypeAlias
 
 FileType: TypeAlias = Literal[
@@ -37,6 +37,7 @@ FileType: TypeAlias = Literal[
 """`office` is a file of Microsoft's older formats; `zip` is any archive but `docx`."""
 
 DOCUMENT_TYPES: Final[frozenset[FileType]] = frozenset({"pdf", "docx", "html", "markdown", "text"})
+TEXT_TYPES: Final[frozenset[FileType]] = frozenset({"html", "markdown", "text"})
 AUDIO_TYPES: Final[frozenset[FileType]] = frozenset(
     {"wav", "flac", "ogg", "mp3", "aac", "mp4", "webm", "aiff", "au", "caf", "amr"}
 )
@@ -121,9 +122,17 @@ def find_type(head: bytes, tail: bytes = b"") -> FileType:
     return _find_text_type(head)
 
 
-def may_become(found: FileType, accepted: frozenset[FileType]) -> bool:
+def is_readable_as(found: FileType, accepted: Collection[FileType]) -> bool:
+    """Check whether a file of a type is one of those accepted.
+
+    What is text may be read as any kind of text: by its content they are not told apart for sure.
+    """
+    return found in accepted or (found in TEXT_TYPES and not TEXT_TYPES.isdisjoint(accepted))
+
+
+def may_become(found: FileType, accepted: Collection[FileType]) -> bool:
     """Check whether a file whose beginning is of one type may turn out as an accepted one."""
-    return found in accepted or (found == "zip" and "docx" in accepted)
+    return is_readable_as(found, accepted) or (found == "zip" and "docx" in accepted)
 
 
 def _find_signature(head: bytes) -> FileType | None:

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final, Protocol
 
-from aletheia.analysis.processor import Finished
+from aletheia.analysis.processor import Finished, Lane
 
 UPSTREAM: Final = "upstream"
 """What errors call the upstream."""
@@ -49,6 +49,14 @@ class Processors(Protocol):
 
         `Deferred` and `Misconfigured` say that it is none, and why.
         """
+        ...
+
+    def lane(self, task_type: str) -> Lane:
+        """Return the lane of a type; `intake` where it is not known."""
+        ...
+
+    def max_inputs(self, task_type: str) -> int | None:
+        """Return how many inputs go into one call of `process` at most; `None` is no bound."""
         ...
 
     def process(

@@ -8,7 +8,7 @@ from prefect.runtime import flow_run
 
 from aletheia.adapters.openai.batches import OpenAIBatches
 from aletheia.adapters.upstream.client import GuardedUpstream
-from aletheia.analysis.processor import Processors
+from aletheia.analysis.registry import Processors
 from aletheia.errors import Misconfigured
 from aletheia.intake.bulk.lane import BulkLane
 from aletheia.intake.bulk.ports import LaneDeps
@@ -17,8 +17,9 @@ from aletheia.intake.poller import Poller
 from aletheia.intake.shift import Shift
 from aletheia.settings import LOCAL_BATCH_TASKS, REMOTE_BATCH_TASKS
 from blocks import OpenAICredentials, UpstreamCredentials
-from tasks.clients.embedding import describe_mode, get_embedding_settings, get_processors
+from tasks.clients.embedding import describe_mode, get_embedding_settings
 from tasks.clients.metering import get_breakers, get_limiter, get_spending
+from tasks.clients.processors import get_processors
 from tasks.clients.store import get_store
 from tasks.session import current_session, load_block
 
@@ -62,7 +63,7 @@ async def build_bulk_lane() -> BulkLane:
     deps = LaneDeps(
         upstream=await _open_upstream(),
         documents=await get_store(),
-        processors=await get_processors() if wrong_mode is None else Processors({}, plugins=[]),
+        processors=await get_processors() if wrong_mode is None else Processors({}),
         batches=batches,
         spending=await get_spending(),
         limiter=await get_limiter(),

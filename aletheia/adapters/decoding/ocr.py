@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from functools import cache
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any, Final
 
 import numpy as np
 
+from aletheia.adapters.decoding.ocr_models import has_ocr
 from aletheia.adapters.decoding.pdf import open_pdf
 from aletheia.adapters.decoding.pieces import Piece, clean, make_page
 from aletheia.errors import InvalidTask
@@ -21,11 +21,6 @@ MAX_SIDE: Final = 3000
 
 _POINTS_PER_INCH: Final = 72
 _MIN_CONFIDENCE: Final = 0.5
-
-
-def has_ocr() -> bool:
-    """Check whether the extra `ocr` is installed, without importing it."""
-    return find_spec("rapidocr") is not None and find_spec("onnxruntime") is not None
 
 
 def recognise_pages(files: Sequence[int], *, numbers: Sequence[int]) -> Iterator[Piece]:

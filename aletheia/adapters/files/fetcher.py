@@ -30,12 +30,12 @@ from aletheia.adapters.addresses import (
 from aletheia.adapters.files.data_uri import SCHEME, SHOWN, read_data_uri
 from aletheia.adapters.files.directory import SETTING, open_below, split_path
 from aletheia.adapters.files.inflating import Inflation
-from aletheia.adapters.files.spool import Spool, check_size
+from aletheia.adapters.files.spool import Spool
 from aletheia.adapters.http import HttpClient
 from aletheia.adapters.http_answers import Answer
 from aletheia.analysis.file_settings import FileSettings
 from aletheia.analysis.file_types import FileType
-from aletheia.analysis.files import FetchedFile
+from aletheia.analysis.files import ANY_TYPE, FetchedFile
 from aletheia.errors import ComputeFailed, InvalidTask, TimedOut, Unavailable
 
 ALLOWED_HOSTS: Final = "FILE_ALLOWED_HOSTS"
@@ -103,14 +103,21 @@ class FileFetcher:
             self._check_path(address)
 
     @asynccontextmanager
-    async def fetch(self, address: str, types: Collection[FileType]) -> AsyncGenerator[FetchedFile]:
+    async def fetch(
+        self,
+        address: str,
+        *,
+        types: Collection[FileType] = ANY_TYPE,
+        max_bytes: int | None = None,
+    ) -> AsyncGenerator[FetchedFile]:
         """See `aletheia.analysis.files.Fetcher.fetch`."""
+        bound = min(self._max_bytes, max_bytes or self._max_bytes)
         is_data, is_url = _has_scheme(address, SCHEME), "://" in address
         shown = SHOWN if is_data else redact(address) if is_url else _FILE_SHOWN
-        spool = Spool(types, max_bytes=self._max_bytes, shown=shown)
+        spool = Spool(types, max_bytes=bound, shown=shown)
         try:
             if is_data:
-                for piece in read_data_uri(address, self._max_bytes):
+                for piece in read_data_uri(address, bound):
                     spool.write(piece)
             elif is_url:
                 await self._download(address, spool)
@@ -143,7 +150,7 @@ class FileFetcher:
         assert self._root is not None
         descriptor = await asyncio.to_thread(open_below, self._root, parts)
         try:
-            check_size(os.fstat(descriptor).st_size, self._max_bytes, _FILE_SHOWN)
+            spool.check_size(os.fstat(descriptor).st_size)
             await asyncio.to_thread(_copy_all, descriptor, spool)
         finally:
             os.close(descriptor)
@@ -165,7 +172,7 @@ class FileFetcher:
             try:
                 async with client.receive("GET", url, secrets=find_secrets(url)) as (answer, body):
                     if answer.status not in _REDIRECTS:
-                        await _save_body(answer, body, spool, self._max_bytes, shown)
+                        await _save_body(answer, body, spool, shown)
                         return
                     address = _read_location(url, answer, shown)
             except Unavailable as error:
@@ -182,15 +189,13 @@ class FileFetcher:
         return ComputeFailed("file_unavailable", f"{shown}: {error.reason}")
 
 
-async def _save_body(
-    answer: Answer, body: aiohttp.StreamReader, spool: Spool, max_bytes: int, shown: str
-) -> None:
+async def _save_body(answer: Answer, body: aiohttp.StreamReader, spool: Spool, shown: str) -> None:
     """Write the body of a success to the spool; raise what any other answer means."""
     if answer.status != HTTPStatus.OK:
         raise _make_error(answer, shown)
     length = answer.headers.get("Content-Length", "")
     if length.isdecimal():
-        check_size(int(length[:20]), max_bytes, shown)
+        spool.check_size(int(length[:20]))
     inflation = Inflation(answer.headers.get("Content-Encoding", ""), shown)
     while chunk := await body.readany():
         for start in range(0, len(chunk), _CHUNK):

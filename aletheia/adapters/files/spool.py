@@ -10,6 +10,7 @@ from aletheia.analysis.file_types import (
     TAIL_BYTES,
     FileType,
     find_type,
+    is_readable_as,
     may_become,
 )
 from aletheia.analysis.files import FetchedFile
@@ -22,7 +23,10 @@ class Spool:
     def __init__(self, types: Collection[FileType], *, max_bytes: int, shown: str) -> None:
         self._types, self._max_bytes, self._shown = frozenset(types), max_bytes, shown
         # Without a name from the beginning on Linux (O_TMPFILE), elsewhere from its first moment.
-        self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed by `close`
+        try:
+            self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed by `close`
+        except OSError as error:
+            raise _no_space(error) from error
         self._hash = hashlib.sha256()
         self._head, self._is_checked = b"", False
         self.size_bytes = 0
@@ -30,7 +34,7 @@ class Spool:
     def write(self, chunk: bytes) -> None:
         """Take the next bytes. Raises `InvalidTask` as soon as they are too many or of no use."""
         self.size_bytes += len(chunk)
-        check_size(self.size_bytes, self._max_bytes, self._shown)
+        self.check_size(self.size_bytes)
         if len(self._head) < HEAD_BYTES:
             self._head += chunk[: HEAD_BYTES - len(self._head)]
         if not self._is_checked and len(self._head) == HEAD_BYTES:
@@ -42,8 +46,13 @@ class Spool:
         try:
             _write_all(self._file.fileno(), chunk)
         except OSError as error:
-            reason = f"no space for a temporary file: {error.strerror}"
-            raise ComputeFailed("file_unavailable", reason) from error
+            raise _no_space(error) from error
+
+    def check_size(self, size_bytes: int) -> None:
+        """Raise `InvalidTask`, `too_large`, if a file has more bytes than are taken."""
+        if size_bytes > self._max_bytes:
+            reason = f"{self._shown} is larger than {self._max_bytes:,} bytes"
+            raise InvalidTask("too_large", reason)
 
     def finish(self) -> FetchedFile:
         """Return the file, which is whole now. Raises `InvalidTask`: empty, or of another type."""
@@ -59,17 +68,11 @@ class Spool:
         self._file.close()
 
 
-def check_size(size_bytes: int, max_bytes: int, shown: str) -> None:
-    """Raise `InvalidTask`, `too_large`, if a file has more bytes than are read."""
-    if size_bytes > max_bytes:
-        raise InvalidTask("too_large", f"{shown} is larger than {max_bytes:,} bytes")
-
-
 def check_type(found: FileType, types: Collection[FileType], shown: str) -> None:
     """Raise `InvalidTask`, `empty_file` or `wrong_type`, unless a type was asked for."""
     if found == "empty":
         raise InvalidTask("empty_file", f"{shown} has no content")
-    if found not in types and not _is_readable_as(found, types):
+    if not is_readable_as(found, types):
         raise wrong_type(found, types, shown)
 
 
@@ -81,10 +84,9 @@ def wrong_type(found: FileType, types: Collection[FileType], shown: str) -> Inva
     return InvalidTask("wrong_type", f"{shown} {seen}; what is read: {wanted}")
 
 
-def _is_readable_as(found: FileType, types: Collection[FileType]) -> bool:
-    """Whether one kind of text was found where another one was asked for: the line is thin."""
-    texts = {"text", "markdown", "html"}
-    return found in texts and not texts.isdisjoint(types)
+def _no_space(error: OSError) -> ComputeFailed:
+    reason = f"no space for a temporary file: {error.strerror}"
+    return ComputeFailed("file_unavailable", reason)
 
 
 def _write_all(descriptor: int, chunk: bytes) -> None:
