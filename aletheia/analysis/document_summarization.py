@@ -7,10 +7,8 @@ from pydantic import BaseModel, Field
 
 from aletheia.analysis.document_text import DocumentCollector, DocumentText
 from aletheia.analysis.file_types import DOCUMENT_TYPES, FileType
-from aletheia.analysis.files import Fetcher
-from aletheia.analysis.ports import Embedder
+from aletheia.analysis.ports import DocumentType, Embedder, Fetcher
 from aletheia.analysis.processor import TypeSpec
-from aletheia.analysis.reading import DocumentType
 from aletheia.analysis.single import Computed, SingleProcessor
 from aletheia.analysis.summaries import ExtractiveSummarizer, Summary, SummaryLength
 from aletheia.analysis.tools import WorkerChat
@@ -98,8 +96,10 @@ class DocumentSummarization(SingleProcessor[DocumentSummarizationInput]):
         self._fetcher, self._documents = fetcher, documents
         extractive = ExtractiveSummarizer(embedder)
         # What the mock writes means nothing, and the document's own sentences do.
-        is_written = chat is not None and not chat.chat.is_mock
-        self._summarizer = WritingSummarizer(chat, extractive) if is_written else extractive
+        if chat is None or chat.chat.is_mock:
+            self._summarizer: ExtractiveSummarizer | WritingSummarizer = extractive
+        else:
+            self._summarizer = WritingSummarizer(chat, extractive)
 
     def group(self, task_input: DocumentSummarizationInput) -> str:
         """Check the address; see `SingleProcessor.group`."""

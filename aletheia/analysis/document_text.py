@@ -8,8 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Protocol, cast
 
 from aletheia.analysis.file_types import FileType
-from aletheia.analysis.files import FetchedFile
-from aletheia.analysis.reading import DocumentHead, DocumentReader, Page, PageRecogniser
+from aletheia.analysis.ports import DocumentHead, DocumentReader, FetchedFile, Page, PageRecogniser
 from aletheia.errors import AletheiaError, ComputeFailed, InvalidTask
 from aletheia.store.clock import SYSTEM_CLOCK
 

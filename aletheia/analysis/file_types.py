@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection, Mapping
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, get_args
 
 FileType: TypeAlias = Literal[
     "pdf",
@@ -41,6 +41,37 @@ TEXT_TYPES: Final[frozenset[FileType]] = frozenset({"html", "markdown", "text"})
 AUDIO_TYPES: Final[frozenset[FileType]] = frozenset(
     {"wav", "flac", "ogg", "mp3", "aac", "mp4", "webm", "aiff", "au", "caf", "amr"}
 )
+
+ANY_TYPE: Final[frozenset[FileType]] = frozenset(get_args(FileType)) - {"empty"}
+
+MEDIA_TYPES: Final[Mapping[FileType, str]] = {
+    "pdf": "application/pdf",
+    "docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+    "html": "text/html",
+    "markdown": "text/markdown",
+    "text": "text/plain",
+    "wav": "audio/wav",
+    "flac": "audio/flac",
+    "ogg": "audio/ogg",
+    "mp3": "audio/mpeg",
+    "aac": "audio/aac",
+    "mp4": "audio/mp4",
+    "webm": "audio/webm",
+    "aiff": "audio/aiff",
+    "au": "audio/basic",
+    "caf": "audio/x-caf",
+    "amr": "audio/amr",
+    "png": "image/png",
+    "jpeg": "image/jpeg",
+    "gif": "image/gif",
+    "webp": "image/webp",
+    "tiff": "image/tiff",
+    "zip": "application/zip",
+    "gzip": "application/gzip",
+    "rtf": "application/rtf",
+    "office": "application/x-ole-storage",
+}
+"""Names of types, as HTTP has them; of containers that of the sound in them."""
 
 HEAD_BYTES: Final = 4096
 TAIL_BYTES: Final = 65_536

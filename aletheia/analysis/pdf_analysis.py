@@ -1,12 +1,13 @@
 """The task type `pdf_analysis`: what a PDF is, and what stands in it (SPEC §3)."""
 
+import asyncio
 from importlib.metadata import version
 from typing import ClassVar, Final
 
 from pydantic import BaseModel, Field
 
 from aletheia.analysis.document_text import DocumentCollector, DocumentText
-from aletheia.analysis.files import Fetcher
+from aletheia.analysis.ports import Fetcher
 from aletheia.analysis.processor import TypeSpec
 from aletheia.analysis.single import Computed, SingleProcessor
 from aletheia.text.key_terms import KeyTerm, find_key_terms
@@ -108,7 +109,7 @@ class PdfAnalysis(SingleProcessor[PdfAnalysisInput]):
         result = PdfAnalysisResult(
             page_count=document.head.page_count or len(document.pages),
             text_length=len(document.text),
-            analysis=describe_text(document),
+            analysis=await asyncio.to_thread(describe_text, document),
             metadata=dict(document.head.metadata),
             provider=_PROVIDER,
             model=_name_model(document),

@@ -5,6 +5,7 @@ By a chat model where there is one, a long document part by part (map) and its n
 sentences, verbatim, with the places where they stand.
 """
 
+import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
@@ -123,10 +124,10 @@ class ExtractiveSummarizer:
         """Summarise a text that has been split into sentences; see `Summarizer.summarize`."""
         if not spans:
             raise InvalidTask("no_text", "the document has no text to summarise")
-        candidates = [span for span in spans if is_candidate(span)] or list(spans)
-        chosen = [candidates[index] for index in choose_central(candidates, self._max_embedded)]
+        chosen = await asyncio.to_thread(_choose, spans, self._max_embedded)
         vectors, name, tokens = await self._embed(chosen)
-        order = order_sentences(vectors, chosen, _count_needed(chosen))
+        needed = _count_needed(chosen)
+        order = await asyncio.to_thread(order_sentences, vectors, chosen, needed)
         provider = EXTRACTIVE if self._embedder is None else self._embedder.provider
         return Summary(
             sentences=_nest(order, chosen),
@@ -171,6 +172,12 @@ async def _embed_all(
     vectors = np.stack([rows[place] for place in range(len(texts))])
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     return vectors / np.maximum(norms, 1e-9), model, tokens
+
+
+def _choose(spans: Sequence[Span], limit: int) -> list[Span]:
+    """Return the sentences that may stand in a summary, of every part of the text."""
+    candidates = [span for span in spans if is_candidate(span)] or list(spans)
+    return [candidates[index] for index in choose_central(candidates, limit)]
 
 
 def _count_needed(spans: Sequence[Span]) -> int:

@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, get_type_hints
 
 from aletheia.analysis.document_text import DocumentCollector
-from aletheia.analysis.files import Fetcher
 from aletheia.analysis.model_manager import ModelHolder
-from aletheia.analysis.ports import Embedder
+from aletheia.analysis.ports import Embedder, Fetcher
 from aletheia.analysis.processor import Processor, TypeSpec, spec_of
 from aletheia.analysis.result_cache import ResultCache
 from aletheia.analysis.settings import WorkerSettings

@@ -3,12 +3,11 @@
 from typing import Final
 
 from aletheia.adapters.children.pool import Children
-from aletheia.adapters.decoding.ocr_models import has_ocr
 from aletheia.adapters.decoding.reader import ChildReader
-from aletheia.adapters.decoding.recogniser import ChildRecogniser
+from aletheia.adapters.decoding.recogniser import ChildRecogniser, has_ocr
 from aletheia.adapters.files.fetcher import FileFetcher
 from aletheia.analysis.document_text import DocumentCollector, PageCache
-from aletheia.analysis.files import Fetcher
+from aletheia.analysis.ports import Fetcher
 from tasks.session import current_session, once
 
 PAGES: Final = "pages 1"

@@ -8,7 +8,6 @@ from typing import Any, Final
 
 import numpy as np
 
-from aletheia.adapters.decoding.ocr_models import has_ocr
 from aletheia.adapters.decoding.pdf import open_pdf
 from aletheia.adapters.decoding.pieces import Piece, clean, make_page
 from aletheia.errors import InvalidTask
@@ -29,29 +28,32 @@ def recognise_pages(files: Sequence[int], *, numbers: Sequence[int]) -> Iterator
     Raises:
         InvalidTask: `no_ocr`, and as `open_pdf`.
     """
-    if not has_ocr():
-        raise InvalidTask("no_ocr", "text in pictures is read where the extra `ocr` is installed")
+    engine = _load_engine()
     with closing(open_pdf(files[0])) as document:
         for number in numbers:
-            yield make_page(number, _recognise(document, number), is_scanned=True)
+            yield make_page(number, _recognise(engine, document, number), is_scanned=True)
 
 
-def _recognise(document: Any, number: int) -> str:
+def _recognise(engine: Any, document: Any, number: int) -> str:
     with closing(document[number - 1]) as page:
         width, height = page.get_size()
         longest = max(width, height, 1.0)
         scale = min(DOTS_PER_INCH / _POINTS_PER_INCH, MAX_SIDE / longest)
         with closing(page.render(scale=scale, grayscale=False)) as bitmap:
             picture = np.array(bitmap.to_numpy())
-    found: Any = _engine()(picture)
+    found: Any = engine(picture)
     texts, scores = found.txts or (), found.scores or ()
     lines = (text for text, score in zip(texts, scores, strict=True) if score >= _MIN_CONFIDENCE)
     return clean("\n".join(lines))
 
 
 @cache
-def _engine() -> Any:
-    """Load the models, once in the life of a process."""
-    # Imported here: it takes a second, and only scanned pages need it.
-    rapidocr: Any = import_module("rapidocr")
+def _load_engine() -> Any:
+    """Load the models, once in the life of a process, or raise `InvalidTask`."""
+    # Imported here: it takes a second, and is an extra.
+    try:
+        rapidocr: Any = import_module("rapidocr")
+    except ImportError as error:
+        reason = "text in pictures is read where the extra `ocr` is installed"
+        raise InvalidTask("no_ocr", reason) from error
     return rapidocr.RapidOCR(params={"Global.log_level": "error"})

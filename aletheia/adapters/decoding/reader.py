@@ -10,8 +10,7 @@ from aletheia.adapters.children.limits import JobLimits
 from aletheia.adapters.children.pool import Children, Job
 from aletheia.analysis.file_settings import DecoderSettings
 from aletheia.analysis.file_types import DOCUMENT_TYPES, FileType
-from aletheia.analysis.files import FetchedFile
-from aletheia.analysis.reading import DocumentHead, DocumentType, Page
+from aletheia.analysis.ports import DocumentHead, DocumentType, FetchedFile, Page
 from aletheia.errors import AletheiaError, ComputeFailed, InvalidTask
 
 log = logging.getLogger(__name__)
@@ -62,7 +61,7 @@ class ChildReader:
     async def read(
         self, file: FetchedFile, type_: FileType, *, first_page: int = 1
     ) -> AsyncGenerator[DocumentHead | Page]:
-        """See `aletheia.analysis.reading.DocumentReader.read`."""
+        """See `aletheia.analysis.ports.DocumentReader.read`."""
         if type_ not in DOCUMENT_TYPES:
             raise InvalidTask("wrong_type", f"{file.shown} is {type_}, which is no document")
         document_type = cast("DocumentType", type_)

@@ -34,8 +34,8 @@ from aletheia.adapters.files.spool import Spool
 from aletheia.adapters.http import HttpClient
 from aletheia.adapters.http_answers import Answer
 from aletheia.analysis.file_settings import FileSettings
-from aletheia.analysis.file_types import FileType
-from aletheia.analysis.files import ANY_TYPE, FetchedFile
+from aletheia.analysis.file_types import ANY_TYPE, FileType
+from aletheia.analysis.ports import FetchedFile
 from aletheia.errors import ComputeFailed, InvalidTask, TimedOut, Unavailable
 
 ALLOWED_HOSTS: Final = "FILE_ALLOWED_HOSTS"
@@ -94,7 +94,7 @@ class FileFetcher:
         await self._public.close()
 
     def check(self, address: str) -> None:
-        """See `aletheia.analysis.files.Fetcher.check`."""
+        """See `aletheia.analysis.ports.Fetcher.check`."""
         if _has_scheme(address, SCHEME):
             return
         if "://" in address:
@@ -110,7 +110,7 @@ class FileFetcher:
         types: Collection[FileType] = ANY_TYPE,
         max_bytes: int | None = None,
     ) -> AsyncGenerator[FetchedFile]:
-        """See `aletheia.analysis.files.Fetcher.fetch`."""
+        """See `aletheia.analysis.ports.Fetcher.fetch`."""
         bound = min(self._max_bytes, max_bytes or self._max_bytes)
         is_data, is_url = _has_scheme(address, SCHEME), "://" in address
         shown = SHOWN if is_data else redact(address) if is_url else _FILE_SHOWN

@@ -13,7 +13,7 @@ from aletheia.analysis.file_types import (
     is_readable_as,
     may_become,
 )
-from aletheia.analysis.files import FetchedFile
+from aletheia.analysis.ports import FetchedFile
 from aletheia.errors import ComputeFailed, InvalidTask
 
 

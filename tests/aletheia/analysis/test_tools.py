@@ -8,7 +8,7 @@ import pytest
 
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.adapters.mock.chat import MockChat
-from aletheia.analysis.files import Fetcher
+from aletheia.analysis.ports import Fetcher
 from aletheia.analysis.processor import Finished, TypeSpec
 from aletheia.analysis.result_cache import ResultCache
 from aletheia.analysis.settings import WorkerSettings
