@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from aletheia.adapters.children.child import path_of
@@ -20,8 +21,7 @@ def count(_files: Sequence[int], upto: int) -> Iterator[int]:
 
 def read(files: Sequence[int]) -> Iterator[str]:
     for file in files:
-        with open(path_of(file)) as opened:
-            yield opened.read()
+        yield Path(path_of(file)).read_text()
 
 
 def describe(_files: Sequence[int]) -> Iterator[dict[str, Any]]:
@@ -30,8 +30,8 @@ def describe(_files: Sequence[int]) -> Iterator[dict[str, Any]]:
         "pid": os.getpid(),
         "environment": dict(os.environ),
         "arguments": sys.argv,
-        "directory": os.getcwd(),
-        "open": sorted(map(int, os.listdir("/proc/self/fd"))),
+        "directory": str(Path.cwd()),
+        "open": len(list(Path("/proc/self/fd").iterdir())),
         "processor_s": soft,
     }
 
@@ -98,7 +98,7 @@ def flood(_files: Sequence[int]) -> Iterator[int]:
 
 def chatter(_files: Sequence[int], lines: int) -> Iterator[int]:
     for line in range(lines):
-        print("line", line)
+        sys.stdout.write(f"line {line}\n")
     yield lines
 
 
