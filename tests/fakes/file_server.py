@@ -2,11 +2,9 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-
-Handler = Callable[[asyncio.StreamWriter], "asyncio.Future[None] | None"]
 
 
 @dataclass
@@ -56,11 +54,18 @@ class FileServer:
                 if isinstance(piece, bytes):
                     writer.write(piece)
                     await writer.drain()
-                else:
-                    await asyncio.sleep(piece)
+                elif await self._is_left(reader, piece):
+                    break
         writer.close()
         with suppress(OSError, ssl.SSLError):
             await writer.wait_closed()
+
+    async def _is_left(self, reader: asyncio.StreamReader, pause_s: float) -> bool:
+        """Wait, unless the other side goes."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(pause_s):
+                return not await reader.read(1)
+        return False
 
 
 @asynccontextmanager

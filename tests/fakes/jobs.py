@@ -86,7 +86,9 @@ def abort_without_memory(_files: Sequence[int]) -> Iterator[int]:
 
 
 def keep(_files: Sequence[int], size: int) -> Iterator[int]:
-    keep.__dict__["held"] = bytearray(os.urandom(16) * (size // 16))
+    held = bytearray(size)
+    held[::4096] = b"x" * len(held[::4096])  # so that it is really there
+    keep.__dict__["held"] = held
     yield os.getpid()
 
 
@@ -111,3 +113,9 @@ def start_another(_files: Sequence[int]) -> Iterator[int]:
     started = subprocess.Popen(["sleep", "600"])
     yield started.pid
     time.sleep(600)
+
+
+def report_and_spin(_files: Sequence[int]) -> Iterator[int]:
+    yield os.getpid()
+    while True:
+        pass

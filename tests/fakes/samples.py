@@ -17,6 +17,12 @@ WORDS = (
 )
 
 
+PICTURE = (
+    b"<< /Type /XObject /Subtype /Image /Width 2 /Height 2 /ColorSpace /DeviceGray "
+    b"/BitsPerComponent 8 /Length 4 >>\nstream\n\x00\xff\xff\x00\nendstream"
+)
+
+
 def sentences(count: int, start: int = 0) -> str:
     """Sentences of a report, each with a number of its own."""
     return " ".join(f"{WORDS[n % len(WORDS)]} ({n})." for n in range(start, start + count))
@@ -35,8 +41,7 @@ def make_pdf(
         b"",
         b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
         f"<< /Title ({title}) /Author (A. Tester) /CreationDate (D:20240131120000Z) >>".encode(),
-        b"<< /Type /XObject /Subtype /Image /Width 2 /Height 2 /ColorSpace /DeviceGray "
-        b"/BitsPerComponent 8 /Length 4 >>\nstream\n\x00\xff\xff\x00\nendstream",
+        PICTURE,
     ]
     kids: list[int] = []
     for number, text in enumerate(pages, start=1):
