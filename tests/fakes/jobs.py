@@ -119,3 +119,41 @@ def report_and_spin(_files: Sequence[int]) -> Iterator[int]:
     yield os.getpid()
     while True:
         pass
+
+
+def _head(pages: int) -> dict[str, Any]:
+    return {"kind": "head", "page_count": pages, "metadata": {}}
+
+
+def _page(number: int) -> dict[str, Any]:
+    return {"kind": "page", "number": number, "text": f"page {number}"}
+
+
+def read_pages_and_die_at_three(
+    _files: Sequence[int], first_page: int, **_: Any
+) -> Iterator[dict[str, Any]]:
+    yield _head(5)
+    for number in range(first_page, 6):
+        if number == 3:
+            ctypes.string_at(0)
+        yield _page(number)
+
+
+def read_pages_and_hang_at_two(
+    _files: Sequence[int], first_page: int, **_: Any
+) -> Iterator[dict[str, Any]]:
+    yield _head(3)
+    for number in range(first_page, 4):
+        if number == 2:
+            time.sleep(600)
+        yield _page(number)
+
+
+def read_a_head_and_die(_files: Sequence[int], **_: Any) -> Iterator[dict[str, Any]]:
+    yield _head(100)
+    os._exit(1)
+
+
+def be_killed_at_once(_files: Sequence[int], **_: Any) -> Iterator[int]:
+    os.kill(os.getpid(), signal.SIGKILL)
+    yield 1

@@ -16,6 +16,9 @@ from aletheia.errors import InvalidTask
 
 MAX_HTML_BYTES: Final = 20_000_000
 
+MAX_DEPTH: Final = 10_000
+"""Elements within one another: the time of parsing grows with its square, 1 s for so many."""
+
 MIN_MAIN_CHARS: Final = 200
 """Characters that the main part of a page must have, or else the whole body is read."""
 
@@ -35,6 +38,16 @@ _BLOCKS: Final = frozenset(
         *("tr", "ul"),
     )
 )
+_TAG: Final = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9]{0,20})")
+_CLOSED_BY_OTHERS: Final = frozenset(
+    (
+        *("area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source"),
+        *("track", "wbr", "p", "li", "dt", "dd", "tr", "td", "th", "option", "tbody", "thead"),
+        *("tfoot", "colgroup", "rp", "rt", "a"),
+    )
+)
+"""Elements without content, and those that the next one of their kind closes."""
+
 _CELLS: Final = frozenset({"td", "th"})
 _MAX_CLIMB: Final = 40
 _META: Final = {
@@ -60,9 +73,22 @@ def read_html(files: Sequence[int], *, first_page: int, max_chars: int) -> Itera
         InvalidTask: `unreadable_document`, `too_large`.
     """
     data = read_all(files[0], MAX_HTML_BYTES)
-    tree = LexborHTMLParser(decode_text(data, _find_charset(data)))
+    text = decode_text(data, _find_charset(data))
+    _check_depth(text)
+    tree = LexborHTMLParser(text)
     yield make_head(None, _read_metadata(tree))
     yield from split_parts(read_blocks(tree), max_chars, first_page)
+
+
+def _check_depth(text: str) -> None:
+    """Raise `InvalidTask` if more elements are open at once than pages have."""
+    depth = 0
+    for found in _TAG.finditer(text):
+        if found[2].lower() not in _CLOSED_BY_OTHERS:
+            depth = max(0, depth - 1) if found[1] else depth + 1
+            if depth > MAX_DEPTH:
+                reason = f"the page has more than {MAX_DEPTH:,} elements within one another"
+                raise InvalidTask("unreadable_document", reason)
 
 
 def read_blocks(tree: LexborHTMLParser) -> Iterator[str]:

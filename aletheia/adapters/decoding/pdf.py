@@ -54,7 +54,7 @@ def read_pdf(
             page = _read_page(document, number, min(left, MAX_PAGE_CHARS))
             yield page
             left -= len(page["text"])
-            if left <= 0:
+            if left <= 0 or page.get("is_cut"):
                 return
 
 

@@ -21,13 +21,15 @@ MAX_LOST_PAGES: Final = 3
 MAX_PAGE_S: Final = 30.0
 """Time for which a page is waited for, seconds; a page of 1 MB of drawing takes one."""
 
-_DECODERS: Final[Mapping[DocumentType, str]] = {
+DECODERS: Final[Mapping[DocumentType, str]] = {
     "pdf": "aletheia.adapters.decoding.pdf:read_pdf",
     "docx": "aletheia.adapters.decoding.docx:read_docx",
     "html": "aletheia.adapters.decoding.html:read_html",
     "markdown": "aletheia.adapters.decoding.markdown:read_markdown",
     "text": "aletheia.adapters.decoding.plain:read_plain",
 }
+"""What reads each type in a child."""
+
 _SKIPPED_CODES: Final = frozenset({"decoder_died", "too_slow", "decoder_error"})
 """Errors that may be those of a single page."""
 
@@ -88,7 +90,7 @@ class ChildReader:
         }
         if type_ == "pdf":
             arguments["max_pages"] = self._settings.max_document_pages
-        job = Job(_DECODERS[type_], self._limits, arguments, (file.descriptor,))
+        job = Job(DECODERS[type_], self._limits, arguments, (file.descriptor,))
         async with aclosing(self._children.run(job)) as pieces:
             async for piece in pieces:
                 if piece["kind"] == "page":
