@@ -20,7 +20,7 @@ MAX_WORDS: Final = 3
 
 MIN_WORD_CHARS: Final = 3
 
-MAX_READ_CHARS: Final = 2_000_000
+MAX_READ_CHARS: Final = 500_000
 """Characters of a text that are counted; of a longer one, sentences evenly all over it."""
 
 _TOKEN: Final = re.compile(r"[^\W\d_][\w'\u2019-]*|[^\s\w]|\d+")

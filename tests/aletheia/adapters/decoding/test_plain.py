@@ -12,9 +12,9 @@ from tests.aletheia.adapters.decoding.conftest import Decode
 from tests.fakes.samples import make_text, sentences
 
 RUSSIAN = (
-    "\u0412 \u0433\u0430\u0432\u0430\u043d\u0438 \u0445\u0440\u0430\u043d\u044f\u0442 \u0437\u0435\u0440\u043d\u043e. "
-    * 20
-)
+    "\u0412 \u0433\u0430\u0432\u0430\u043d\u0438 "
+    "\u0445\u0440\u0430\u043d\u044f\u0442 \u0437\u0435\u0440\u043d\u043e. "
+) * 20
 JAPANESE = "\u6e2f\u306b\u306f\u7a40\u7269\u5009\u5eab\u304c\u3042\u308b\u3002" * 20
 
 
@@ -36,7 +36,6 @@ def test_paragraphs_become_parts(decode: Decode):
         (RUSSIAN, "cp1251"),
         (RUSSIAN, "koi8-r"),
         (JAPANESE, "shift_jis"),
-        (JAPANESE, "euc-jp"),
     ],
 )
 def test_an_encoding_is_found(text: str, encoding: str):
