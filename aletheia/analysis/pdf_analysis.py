@@ -68,11 +68,11 @@ class PdfFindings(BaseModel):
     recognised_pages: int = Field(
         ge=0, description="Scanned pages whose text was recognised (OCR, the extra `ocr`)."
     )
-    lost_pages: dict[str, str] | None = Field(
-        default=None, description="Pages that could not be read, by number, with why."
+    lost_pages: dict[str, str] = Field(
+        description="Pages that could not be read, by number, with why: an error's code."
     )
-    truncated: bool | None = Field(
-        default=None, description="True where the end of the text was left out, as it is too long."
+    truncated: bool = Field(
+        description="Whether the end of the text was left out, as it is too long."
     )
 
 
@@ -130,8 +130,8 @@ def describe_text(document: DocumentText) -> PdfFindings:
         is_scanned=document.is_scanned,
         scanned_pages=sum(page.is_scanned for page in document.pages),
         recognised_pages=sum(page.is_recognised for page in document.pages),
-        lost_pages={str(number): code for number, code in lost} or None,
-        truncated=document.is_cut or None,
+        lost_pages={str(number): code for number, code in lost},
+        truncated=document.is_cut,
     )
 
 

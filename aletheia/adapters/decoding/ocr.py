@@ -28,7 +28,7 @@ def recognise_pages(files: Sequence[int], *, numbers: Sequence[int]) -> Iterator
     Raises:
         InvalidTask: `no_ocr`, and as `open_pdf`.
     """
-    engine = _load_engine()
+    engine = load_engine()
     with closing(open_pdf(files[0])) as document:
         for number in numbers:
             yield make_page(number, _recognise(engine, document, number), is_scanned=True)
@@ -48,7 +48,7 @@ def _recognise(engine: Any, document: Any, number: int) -> str:
 
 
 @cache
-def _load_engine() -> Any:
+def load_engine() -> Any:
     """Load the models, once in the life of a process, or raise `InvalidTask`."""
     # Imported here: it takes a second, and is an extra.
     try:

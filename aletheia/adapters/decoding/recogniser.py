@@ -14,7 +14,7 @@ from aletheia.analysis.ports import FetchedFile, Page
 PROCESSOR_S_PER_PAGE: Final = 60.0
 """Processor time for a page: those of a book take 2 to 10 s, one full of small print 30."""
 
-_JOB: Final = "aletheia.adapters.decoding.ocr:recognise_pages"
+JOB: Final = "aletheia.adapters.decoding.ocr:recognise_pages"
 
 
 def has_ocr() -> bool:
@@ -38,7 +38,7 @@ class ChildRecogniser:
             wall_s=2 * PROCESSOR_S_PER_PAGE * len(chosen),
             piece_s=2 * PROCESSOR_S_PER_PAGE,
         )
-        job = Job(_JOB, limits, {"numbers": chosen}, (file.descriptor,))
+        job = Job(JOB, limits, {"numbers": chosen}, (file.descriptor,))
         async with aclosing(self._children.run(job)) as pieces:
             async for piece in pieces:
                 yield read_page(piece)
