@@ -235,12 +235,17 @@ class InstantProcessors:
         del task_type, task_input
         return "model"
 
+    @property
+    def types(self) -> tuple[str, ...]:
+        """The types that are computed."""
+        return ("text_embedding",)
+
     def lane(self, task_type: str) -> Lane:
         """Return the lane of all types."""
         del task_type
         return "intake"
 
-    def max_inputs(self, task_type: str) -> int | None:
+    def inputs_per_call(self, task_type: str) -> int | None:
         """Return that there is no bound."""
         del task_type
         return None

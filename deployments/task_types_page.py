@@ -60,12 +60,12 @@ def write_type(task_type: str, spec: TypeSpec, sentence: str) -> str:
     limit = "`TASK_TIMEOUT`" if spec.time_limit_s is None else f"{spec.time_limit_s:g} s"
     at_once = "any number" if spec.max_inputs is None else f"{spec.max_inputs}"
     head = "| field | type | default | meaning |\n|---|---|---|---|"
+    schemas = {
+        "Input:": spec.input.model_json_schema(),
+        "Result:": spec.result.model_json_schema(mode="serialization"),
+    }
     tables = [
-        f"{title}\n\n{head}\n" + "\n".join(_rows(model.model_json_schema(mode=mode)))
-        for title, model, mode in (
-            ("Input:", spec.input, "validation"),
-            ("Result:", spec.result, "serialization"),
-        )
+        f"{title}\n\n{head}\n" + "\n".join(_rows(schema)) for title, schema in schemas.items()
     ]
     facts = (
         f"Lane `{spec.lane}`, version {spec.version}, time limit {limit}, "

@@ -67,12 +67,12 @@ class TypeSpec:
     def __post_init__(self) -> None:
         is_time = self.time_limit_s is None or 0 < self.time_limit_s <= MAX_TIME_LIMIT_S
         problems = {
-            "input": not _is_model(self.input) and "is no pydantic model",
-            "result": not _is_model(self.result) and "is no pydantic model",
-            "lane": self.lane not in LANES and f"is none of {', '.join(LANES)}",
-            "version": not self.version.strip() and "is empty",
-            "time_limit_s": not is_time and f"is not in (0, {MAX_TIME_LIMIT_S:.0f}]",
-            "max_inputs": (self.max_inputs or 1) < 1 and "is less than 1",
+            "input": "" if _is_model(self.input) else "is no pydantic model",
+            "result": "" if _is_model(self.result) else "is no pydantic model",
+            "lane": "" if self.lane in LANES else f"is none of {', '.join(LANES)}",
+            "version": "" if self.version.strip() else "is empty",
+            "time_limit_s": "" if is_time else f"is not in (0, {MAX_TIME_LIMIT_S:.0f}]",
+            "max_inputs": "is less than 1" if (self.max_inputs or 1) < 1 else "",
         }
         for name, problem in problems.items():
             if problem:

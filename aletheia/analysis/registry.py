@@ -8,7 +8,7 @@ import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from aletheia.analysis.processor import (
     ENTRY_POINT_GROUP,
@@ -57,7 +57,7 @@ class Processors:
         spec = self._specs.get(task_type)
         return "intake" if spec is None else spec.lane
 
-    def max_inputs(self, task_type: str) -> int | None:
+    def inputs_per_call(self, task_type: str) -> int | None:
         """Return how many inputs go into one call of `process` at most; `None` is no bound."""
         return self._specs[task_type].max_inputs
 
@@ -149,10 +149,10 @@ async def load_processors(
 def _load(plugin: EntryPoint) -> Build:
     name = f"processor {plugin.value!r}"
     try:
-        found: object = plugin.load()
+        found: Any = plugin.load()
     except (Exception, SystemExit) as fault:
         reason = f"cannot be loaded: {type(fault).__name__}: {fault}"
         raise Misconfigured(name, reason) from fault
     if not callable(found):
         raise Misconfigured(name, f"is a {type(found).__name__}, and nothing that can be built")
-    return found
+    return cast("Build", found)

@@ -45,7 +45,7 @@ class Computer:
 
     def _parts(self, key: tuple[str, str], claims: Sequence[Claim]) -> list[Sequence[Claim]]:
         """Return claims of one type and group as its processor takes them at once."""
-        size = self._processors.max_inputs(key[0]) or len(claims)
+        size = self._processors.inputs_per_call(key[0]) or len(claims)
         return [claims[start : start + size] for start in range(0, len(claims), size)]
 
     async def _compute_group(

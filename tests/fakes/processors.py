@@ -53,11 +53,16 @@ class FakeProcessors:
             raise InvalidTask("missing_text", "the input has no text")
         return str(task_input.get("model", "m"))
 
+    @property
+    def types(self) -> tuple[str, ...]:
+        """The types that are computed."""
+        return ("echo",)
+
     def lane(self, task_type: str) -> Lane:
         """Return the lane that was set."""
         return self.lanes.get(task_type, "intake")
 
-    def max_inputs(self, task_type: str) -> int | None:
+    def inputs_per_call(self, task_type: str) -> int | None:
         """Return the bound that was set."""
         del task_type
         return self.per_call

@@ -108,7 +108,11 @@ class Webhooks:
         await self._public.close()
 
     async def send(self, address: str, event: SavedEvent) -> None:
-        """Post one event.
+        """Post one event; raises as `post`."""
+        await self.post(address, event.body, event.id)
+
+    async def post(self, address: str, body: bytes, event_id: str) -> None:
+        """Post a body, signed, under an id by which its receiver knows a copy.
 
         Raises:
             InvalidTask: `invalid_webhook_url`; nothing was sent.
@@ -125,11 +129,11 @@ class Webhooks:
             answer = await client.exchange(
                 "POST",
                 url,
-                body=event.body,
+                body=body,
                 headers={
                     TIMESTAMP_HEADER: timestamp,
-                    SIGNATURE_HEADER: sign(self._secret, timestamp, event.body),
-                    EVENT_ID_HEADER: event.id,
+                    SIGNATURE_HEADER: sign(self._secret, timestamp, body),
+                    EVENT_ID_HEADER: event_id,
                 },
                 secrets=find_secrets(url),
             )

@@ -90,8 +90,11 @@ async def test_a_type_from_an_entry_point_is_computed():
 
 async def test_a_type_says_which_lane_it_is_of_and_what_it_takes():
     processors = with_word_count()
-    assert (processors.lane("slow"), processors.max_inputs("slow")) == ("media", 2)
-    assert (processors.lane("word_count"), processors.max_inputs("word_count")) == ("intake", None)
+    assert (processors.lane("slow"), processors.inputs_per_call("slow")) == ("media", 2)
+    assert (processors.lane("word_count"), processors.inputs_per_call("word_count")) == (
+        "intake",
+        None,
+    )
     assert processors.lane("never heard of") == "intake"
 
 

@@ -54,6 +54,10 @@ class Bursts(Base):
         raise ZeroDivisionError(settings.task_timeout)
 
 
+def build_on(planet: str) -> Base:
+    raise LookupError(planet)
+
+
 SETTINGS = WorkerSettings(task_timeout=7)
 
 
@@ -105,7 +109,7 @@ async def test_a_tool_is_built_for_nobody_who_does_not_name_it():
         (Wants, "needs 'cache': .*there is no 'cache' here"),
         (Confused, "'chat' of its constructor is annotated as 'fetcher' is"),
         (Bursts, "cannot be built: ZeroDivisionError: 7"),
-        (lambda planet: planet, "names 'planet', which is none of: chat"),
+        (build_on, "names 'planet', which is none of: chat"),
     ],
 )
 async def test_what_cannot_be_built_says_why(build: Build, reason: str):

@@ -47,11 +47,16 @@ class LoggingProcessors:
         del task_type, task_input
         return "m"
 
+    @property
+    def types(self) -> tuple[str, ...]:
+        """The types that are computed."""
+        return ("echo",)
+
     def lane(self, task_type: str) -> Lane:
         del task_type
         return "intake"
 
-    def max_inputs(self, task_type: str) -> int | None:
+    def inputs_per_call(self, task_type: str) -> int | None:
         del task_type
         return None
 
