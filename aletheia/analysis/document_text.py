@@ -77,7 +77,7 @@ class DocumentCollector:
         cache: PageCache | None = None,
         steady_s: Callable[[], float] = SYSTEM_CLOCK.steady_s,
     ) -> None:
-        self._reader, self._recogniser = reader, recogniser
+        self._reader, self.recogniser = reader, recogniser
         self._cache, self._steady_s = cache, steady_s
 
     async def collect(self, file: FetchedFile, type_: FileType) -> DocumentText:
@@ -110,11 +110,11 @@ class DocumentCollector:
         What fails there leaves a page as it is: the document itself was read.
         """
         scanned = [page.number for page in pages if page.is_scanned]
-        if self._recogniser is None or not scanned:
+        if self.recogniser is None or not scanned:
             return tuple(pages)
         recognised: dict[int, Page] = {}
         try:
-            async with aclosing(self._recogniser.recognise(file, scanned)) as results:
+            async with aclosing(self.recogniser.recognise(file, scanned)) as results:
                 async for page in results:
                     recognised[page.number] = page
         except (ComputeFailed, InvalidTask) as error:
