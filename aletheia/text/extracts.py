@@ -31,7 +31,7 @@ LENGTH_POWER: Final = 0.4
 """How much what a sentence adds is divided by its length: 0 prefers long ones, 1 short ones."""
 
 _WORD: Final = re.compile(r"[^\W\d_]{2,}|\d+")
-_MIN_LETTERS: Final = 0.6
+_MIN_ALPHABETIC: Final = 0.6
 _HASHED: Final = 4096
 
 Vectors = NDArray[np.floating[Any]]
@@ -41,9 +41,9 @@ def is_candidate(sentence: Span) -> bool:
     """Check whether a sentence can stand in a summary."""
     shown = sentence.shown
     words = len(_WORD.findall(shown))
-    letters = sum(character.isalpha() or character.isspace() for character in shown)
+    alphabetic = sum(character.isalpha() or character.isspace() for character in shown)
     is_long = words >= MIN_WORDS or (not shown.isascii() and len(shown) >= 2 * MIN_WORDS)
-    return is_long and len(shown) <= MAX_CHARS and letters >= _MIN_LETTERS * len(shown)
+    return is_long and len(shown) <= MAX_CHARS and alphabetic >= _MIN_ALPHABETIC * len(shown)
 
 
 def order_sentences(vectors: Vectors, sentences: Sequence[Span], limit: int) -> list[int]:

@@ -44,8 +44,8 @@ def limit_process(memory_bytes: int) -> None:
 def limit_processor(processor_s: float) -> None:
     """End this process by SIGXCPU when it has used so much processor time from now on."""
     until = math.ceil(time.process_time() + processor_s)
-    _, most = resource.getrlimit(resource.RLIMIT_CPU)
-    resource.setrlimit(resource.RLIMIT_CPU, (until, most))
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (until, hard))
 
 
 def die_with(parent: int) -> None:
