@@ -34,6 +34,7 @@ def make_pdf(
     title: str = "Harbour report",
     pictures: Sequence[int] = (),
     count: int | None = None,
+    size: int = 10,
 ) -> bytes:
     """Write a PDF, a text a page; on pages numbered in `pictures` a picture covers everything."""
     objects: list[bytes] = [
@@ -45,7 +46,7 @@ def make_pdf(
     ]
     kids: list[int] = []
     for number, text in enumerate(pages, start=1):
-        drawn = draw_text(text)
+        drawn = draw_text(text, size)
         if number in pictures:
             drawn = b"q 595 0 0 842 0 0 cm /Im1 Do Q\n" + drawn
         packed = zlib.compress(drawn)
@@ -63,16 +64,16 @@ def make_pdf(
     return join_objects(objects)
 
 
-def draw_text(text: str) -> bytes:
-    """Draw a text in lines of about eighty characters."""
+def draw_text(text: str, size: int = 10) -> bytes:
+    """Draw a text in lines of about eighty characters of ten points, or fewer of more."""
     lines: list[str] = [""]
     for word in text.split():
-        if len(lines[-1]) + len(word) > 80:
+        if len(lines[-1]) + len(word) > 800 // size:
             lines.append("")
         lines[-1] += f"{word} "
     shown = (line.replace("\\", "\\\\").replace("(", "\\(").replace(")", "\\)") for line in lines)
     drawn = "\n".join(f"({line.rstrip()}) Tj T*" for line in shown)
-    return f"BT /F1 10 Tf 12 TL 40 800 Td\n{drawn}\nET".encode("cp1252")
+    return f"BT /F1 {size} Tf {1.2 * size:g} TL 40 780 Td\n{drawn}\nET".encode("cp1252")
 
 
 def join_objects(objects: Sequence[bytes]) -> bytes:

@@ -29,7 +29,7 @@ def frames_of(data: bytes) -> list[tuple[dict[str, Any], bytes]]:
 
 def ask(monkeypatch: pytest.MonkeyPatch, name: str, **arguments: Any) -> list[Any]:
     # The limit would hold for this process as well.
-    monkeypatch.setattr("aletheia.adapters.children.child.limit_processor", lambda _: None)
+    monkeypatch.setattr("aletheia.adapters.children.child.limit_processor", abs)
     stream = io.BytesIO()
     header = {"job": f"tests.fakes.jobs:{name}", "arguments": arguments, "processor_s": 1}
     answer(header, [], stream)

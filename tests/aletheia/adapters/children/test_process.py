@@ -72,7 +72,7 @@ async def test_a_request_that_is_too_long_is_not_sent():
 
 
 def test_of_our_environment_a_child_gets_what_it_needs(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.syspath_prepend("")
+    monkeypatch.setattr(sys, "path", ["", *sys.path])
     ours = {"PATH": "/bin", "LANG": "C.UTF-8", "API_TOKEN": "s", "AWS_SECRET": "s", "HOME": "/me"}
     made = make_environment(ours)
     assert (made["PATH"], made["LANG"]) == ("/bin", "C.UTF-8")

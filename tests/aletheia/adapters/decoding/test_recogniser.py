@@ -3,10 +3,11 @@
 import io
 import tempfile
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing
+from contextlib import aclosing, closing
+from importlib import import_module
+from typing import Any
 
 import pytest
-from matplotlib.figure import Figure
 
 from aletheia.adapters.children.pool import Children
 from aletheia.adapters.decoding import recogniser as recogniser_module
@@ -14,25 +15,25 @@ from aletheia.adapters.decoding.recogniser import ChildRecogniser, has_ocr
 from aletheia.analysis.file_settings import DecoderSettings
 from aletheia.analysis.ports import FetchedFile, Page
 from aletheia.errors import AletheiaError, ComputeFailed
+from tests.fakes.samples import make_pdf
+
+pdfium: Any = import_module("pypdfium2")
 
 LINES = ("The harbour stores grain", "in nine large silos", "near the river bank 2024")
 
 
 def make_scan() -> bytes:
     """A PDF of one page that is a picture of three lines of text."""
-    page = Figure(figsize=(6, 4), dpi=150)
-    for row, line in enumerate(LINES):
-        page.text(0.1, 0.8 - 0.2 * row, line, fontsize=18)
-    picture = io.BytesIO()
-    page.savefig(picture, format="png")
-    shown = Figure(figsize=(6, 4))
-    from matplotlib.image import imread  # noqa: PLC0415 - of the tests with OCR alone
-
-    picture.seek(0)
-    shown.figimage(imread(picture), 0, 0)
-    shown.set_dpi(150)
-    out = io.BytesIO()
-    shown.savefig(out, format="pdf", dpi=150)
+    pdf = make_pdf(["\n".join(LINES)], size=24)
+    with closing(pdfium.PdfDocument(pdf)) as written, closing(pdfium.PdfDocument.new()) as scanned:
+        picture = pdfium.PdfImage.new(scanned)
+        picture.set_bitmap(written[0].render(scale=2))
+        picture.set_matrix(pdfium.PdfMatrix().scale(595, 842))
+        page = scanned.new_page(595, 842)
+        page.insert_obj(picture)
+        page.gen_content()
+        out = io.BytesIO()
+        scanned.save(out)
     return out.getvalue()
 
 

@@ -72,7 +72,8 @@ ODD = (
 @asynccontextmanager
 async def fetcher(**options: Any) -> AsyncGenerator[FileFetcher]:
     more = {name: options.pop(name) for name in ("resolver", "ssl_context") if name in options}
-    settings = FileSettings(**{"file_allowed_hosts": "127.0.0.1", "file_timeout": 5.0, **options})
+    given: dict[str, Any] = {"file_allowed_hosts": "127.0.0.1", "file_timeout": 5.0, **options}
+    settings = FileSettings(**given)
     opened = FileFetcher(settings, **more)
     await opened.open()
     try:
