@@ -4,8 +4,8 @@ CONTROL is a socket that requests come in on, each with the descriptors of its f
 descriptor that frames go out on (`aletheia.adapters.local.wire`); MEMORY is in bytes.
 
     answer    {"op": "ready"}
-    request   {"job", "arguments", "processor_s"}, four bytes of its length before it
-    answer    {"op": "piece"}                                    body: a JSON value
+    request   {"job", "arguments", "processor_s", "is_careful"}, four bytes of its length before it
+    answer    {"op": "pieces"}                                   body: a JSON list of them
               {"op": "done", "memory_bytes"}
               {"op": "failed", "kind", "code", "message", "is_well", "memory_bytes"}
 
@@ -20,6 +20,7 @@ import queue
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from typing import Any, BinaryIO, Final
@@ -39,6 +40,11 @@ log = logging.getLogger(__name__)
 
 MAX_FILES: Final = 8
 LENGTH_BYTES: Final = 4
+
+TOGETHER_S: Final = 0.02
+TOGETHER_BYTES: Final = 65_536
+"""Pieces that are made within this time, seconds, are sent together, up to so many bytes: each
+frame costs its reader as much as half a page of a PDF takes. A careful job sends each at once."""
 
 _STACK_BYTES: Final = 262_144  # of the thread that waits for requests
 _MAX_MESSAGE: Final = 500
@@ -91,11 +97,11 @@ def _receive_exactly(control: socket.socket, wanted: int) -> bytes:
 
 def answer(header: Header, descriptors: Sequence[int], stream: BinaryIO) -> None:
     """Do one job, and send the pieces of its result as they are made."""
+    pieces = _Pieces(stream, is_careful=header["is_careful"])
     try:
         limit_processor(header["processor_s"])
         for piece in find_job(header["job"])(descriptors, **header["arguments"]):
-            stream.write(pack_frame({"op": "piece"}, orjson.dumps(piece)))
-            stream.flush()
+            pieces.add(piece)
         outcome: Header = {"op": "done"}
     except MemoryError:
         outcome = _failed(InvalidTask("too_large", "it needs more memory than it may use"), False)
@@ -108,8 +114,33 @@ def answer(header: Header, descriptors: Sequence[int], stream: BinaryIO) -> None
     finally:
         for descriptor in descriptors:
             os.close(descriptor)
+    pieces.send()
     stream.write(pack_frame({**outcome, "memory_bytes": resident_bytes()}))
     stream.flush()
+
+
+class _Pieces:
+    """Sends the pieces of a result, the first one at once."""
+
+    def __init__(self, stream: BinaryIO, *, is_careful: bool) -> None:
+        self._stream, self._is_careful = stream, is_careful
+        self._held: list[bytes] = []
+        self._size, self._sent_at = 0, float("-inf")
+
+    def add(self, piece: object) -> None:
+        written = orjson.dumps(piece)
+        self._held.append(written)
+        self._size += len(written)
+        is_late = time.monotonic() - self._sent_at >= TOGETHER_S
+        if self._is_careful or is_late or self._size >= TOGETHER_BYTES:
+            self.send()
+
+    def send(self) -> None:
+        if self._held:
+            body = b"[%b]" % b",".join(self._held)
+            self._stream.write(pack_frame({"op": "pieces"}, body))
+            self._stream.flush()
+        self._held, self._size, self._sent_at = [], 0, time.monotonic()
 
 
 def find_job(name: str) -> Job:

@@ -37,6 +37,7 @@ class Job:
     limits: JobLimits
     arguments: Mapping[str, Any] = field(default_factory=dict[str, Any])  # JSON, small
     descriptors: Sequence[int] = ()  # of the files it works on, open here
+    is_careful: bool = False  # whether no piece waits for the next one, see `child.TOGETHER_S`
 
 
 class Children:
@@ -76,7 +77,8 @@ class Children:
     async def run(self, job: Job) -> AsyncGenerator[Any]:
         """Do a job; yield the pieces of its result as they are made.
 
-        What was yielded before an error is whole. Leaving early ends the child.
+        What was yielded before an error is whole. Leaving early ends the child. Of pieces that are
+        made quickly the last ones may be lost with a child that dies, unless the job is careful.
 
         Raises:
             InvalidTask: `too_large` (memory, or the result), and what the job itself raises.
@@ -89,7 +91,8 @@ class Children:
                 outcome = None
                 async for outcome in self._answers(child, job):
                     if isinstance(outcome, bytes):
-                        yield orjson.loads(outcome)
+                        for piece in orjson.loads(outcome):
+                            yield piece
                 assert isinstance(outcome, dict)
                 is_well = self._is_well(child, outcome)
                 if outcome["op"] == "failed":
@@ -103,6 +106,7 @@ class Children:
             "job": job.function,
             "arguments": job.arguments,
             "processor_s": job.limits.processor_s,
+            "is_careful": job.is_careful,
         }
         with suppress(OSError):  # one that is gone says so below
             child.send(request, job.descriptors)
@@ -123,7 +127,7 @@ class Children:
             if received is None:
                 raise await self._explain_end(child, job)
             header, body = received
-            if header["op"] != "piece":
+            if header["op"] != "pieces":
                 yield header
                 return
             size += len(body)

@@ -88,9 +88,15 @@ def _read_page(document: Any, number: int, max_chars: int) -> Piece:
                 text = clean(text_page.get_text_range(0, max_chars if is_cut else -1))
         except pdfium.PdfiumError:
             return make_page(number, "", fault="unreadable_page")
-        has_text = len(text) > MIN_PAGE_CHARS and sum(map(len, text.split())) >= MIN_PAGE_CHARS
-        is_scanned = not has_text and _picture_share(page) >= MIN_PICTURE_SHARE
+        is_scanned = not _has_text(text) and _picture_share(page) >= MIN_PICTURE_SHARE
     return make_page(number, text, is_scanned=is_scanned, is_cut=is_cut)
+
+
+def _has_text(text: str) -> bool:
+    """Check whether a text has enough characters that are no blanks; most show it soon."""
+    return any(
+        sum(map(len, part.split())) >= MIN_PAGE_CHARS for part in (text[: 4 * MIN_PAGE_CHARS], text)
+    )
 
 
 def _picture_share(page: Any) -> float:

@@ -1,6 +1,7 @@
 """What decoders yield: a head, then pages, as JSON values; and the bounds of what they read."""
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, TypeAlias
 
@@ -66,8 +67,10 @@ def clean(text: str) -> str:
     """
     if text.isascii() and text.isprintable():
         return text
-    text = text.replace("\r\n", "\n").translate(_CLEANED)
-    return text.encode("utf-8", "replace").decode("utf-8")
+    text = text.replace("\r\n", "\n")
+    if not _UNCLEAN.search(text):
+        return text
+    return text.translate(_CLEANED).encode("utf-8", "replace").decode("utf-8")
 
 
 _CLEANED: Final[Mapping[int, str | None]] = {
@@ -81,6 +84,9 @@ _CLEANED: Final[Mapping[int, str | None]] = {
     0xFFFE: "-",  # what pdfium writes for a hyphen at the end of a line
     0xFFFF: None,
 }
+
+
+_UNCLEAN: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\ud800-\udfff\ufeff\ufffe\uffff]")
 
 
 def read_all(descriptor: int, max_bytes: int) -> bytes:

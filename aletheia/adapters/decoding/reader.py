@@ -46,6 +46,7 @@ class _Progress:
     page_count: int | None = None
     has_head: bool = False
     lost: int = 0
+    is_careful: bool = False  # whether the next page is the one that a child would die of
 
 
 class ChildReader:
@@ -74,7 +75,10 @@ class ChildReader:
                     async for piece in pieces:
                         yield piece
             except ComputeFailed as error:
-                yield _lose_page(progress, error)
+                _check_page(progress, error)
+                if progress.is_careful:
+                    yield _lose_page(progress, error)
+                progress.is_careful = True
             else:
                 return
             if progress.page_count is not None and progress.next_page > progress.page_count:
@@ -90,7 +94,10 @@ class ChildReader:
         }
         if type_ == "pdf":
             arguments["max_pages"] = self._settings.max_document_pages
-        job = Job(DECODERS[type_], self._limits, arguments, (file.descriptor,))
+        job = Job(
+            *(DECODERS[type_], self._limits, arguments, (file.descriptor,)),
+            is_careful=progress.is_careful,
+        )
         async with aclosing(self._children.run(job)) as pieces:
             async for piece in pieces:
                 if piece["kind"] == "page":
@@ -103,14 +110,18 @@ class ChildReader:
                     yield DocumentHead(type_, piece["page_count"], piece["metadata"])
 
 
-def _lose_page(progress: _Progress, error: AletheiaError) -> Page:
-    """Return the page that a child died of; raise the error if it is that of the document.
+def _check_page(progress: _Progress, error: AletheiaError) -> None:
+    """Raise an error unless it may be that of a page, without which the others can be read.
 
     Parts of what has no pages cannot be left out: what makes the next one is what failed.
     """
     is_of_page = error.code in _SKIPPED_CODES and progress.page_count is not None
     if not is_of_page or not progress.has_head or progress.lost >= MAX_LOST_PAGES:
         raise error
+
+
+def _lose_page(progress: _Progress, error: AletheiaError) -> Page:
+    """Return the page that a child died of, and go on behind it."""
     page = Page(progress.next_page, "", fault=error.code)
     log.warning("page %d of a document is lost: %s", page.number, error)
     progress.lost += 1

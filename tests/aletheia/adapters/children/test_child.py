@@ -31,16 +31,31 @@ def ask(monkeypatch: pytest.MonkeyPatch, name: str, **arguments: Any) -> list[An
     # The limit would hold for this process as well.
     monkeypatch.setattr("aletheia.adapters.children.child.limit_processor", abs)
     stream = io.BytesIO()
-    header = {"job": f"tests.fakes.jobs:{name}", "arguments": arguments, "processor_s": 1}
+    header = {
+        "job": f"tests.fakes.jobs:{name}",
+        "arguments": arguments,
+        "processor_s": 1,
+        "is_careful": False,
+    }
     answer(header, [], stream)
     return frames_of(stream.getvalue())
 
 
 def test_pieces_come_before_the_outcome(monkeypatch: pytest.MonkeyPatch):
     *pieces, (outcome, body) = ask(monkeypatch, "count", upto=2)
-    assert [json.loads(piece) for _, piece in pieces] == [0, 1]
+    assert [json.loads(piece) for _, piece in pieces] == [[0], [1]]
     assert (outcome["op"], body) == ("done", b"")
     assert outcome["memory_bytes"] > 0
+
+
+def test_pieces_that_are_made_at_once_are_sent_together_and_none_is_lost(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    *pieces, _ = ask(monkeypatch, "count", upto=1000)
+    assert [number for _, piece in pieces for number in json.loads(piece)] == list(range(1000))
+    assert len(pieces) < 100
+    *pieces, (outcome, _) = ask(monkeypatch, "refuse")
+    assert (len(pieces), outcome["code"]) == (1, "encrypted")
 
 
 def test_an_error_is_told_apart_by_whether_the_task_is_wrong(monkeypatch: pytest.MonkeyPatch):
