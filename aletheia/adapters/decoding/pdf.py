@@ -21,6 +21,7 @@ MIN_PICTURE_SHARE: Final = 0.4
 MAX_PAGE_CHARS: Final = 1_000_000
 MAX_PDF_BYTES: Final = 500_000_000
 
+_NO_PDF: Final = b"no PDF"
 _MAX_OBJECTS: Final = 500
 _DATE: Final = re.compile(r"D?:?(\d{4})(\d{2})?(\d{2})?(\d{2})?(\d{2})?(\d{2})?")
 _ERRORS: Final = {
@@ -62,6 +63,8 @@ def open_pdf(descriptor: int) -> Any:
     """Open a PDF, or raise `InvalidTask`."""
     # From memory: pdfium opens files by a name, and this one has none.
     data = read_all(descriptor, MAX_PDF_BYTES)
+    # A document without pages sets no error, and that of the last one that failed would be its own.
+    pdfium_c.FPDF_LoadMemDocument64(_NO_PDF, len(_NO_PDF), None)
     try:
         document = pdfium.PdfDocument(data)
         page_count = len(document)

@@ -58,6 +58,16 @@ def test_an_encrypted_one_says_so_and_nothing_else(decode: Decode):
     assert "password" in str(refused.value)
 
 
+def test_an_error_is_not_that_of_the_document_before(decode: Decode):
+    for data, code in (
+        (encrypt_pdf(make_pdf(["secret"])), "encrypted"),
+        (join_objects([b"<< /Type /Catalog >>"] * 5), "unreadable_document"),
+    ):
+        with pytest.raises(InvalidTask) as refused:
+            decode(read, data)
+        assert refused.value.code == code
+
+
 def test_one_that_is_encrypted_and_opens_without_a_password_is_read(decode: Decode):
     _, pages = decode(read, encrypt_pdf(make_pdf(["not so secret"]), user=""))
     assert pages[0]["text"] == "not so secret"
