@@ -30,7 +30,9 @@ class LaneCollector:
         self._lane, self._types, self._admission, self._held = lane, types, admission, held
 
     async def has_work(self) -> bool:
-        """Return whether there is anything to take."""
+        """Return whether there is anything to take, and it may be taken."""
+        if self._held.is_stopping:
+            return False
         return await self._held.ledger.claims.queue.has_work(self._lane, self._types)
 
     async def collect(self) -> Batch:
