@@ -97,6 +97,16 @@ async def test_what_a_child_says_is_wrong_is_the_tasks_error(children: Children,
     assert error.code == "too_large"
 
 
+async def test_ten_thousand_pages_are_read_and_one_more_is_too_much(children: Children, files: Any):
+    (head, *pages), error = await read(children, files(make_pdf(["x"] * 10_000), "pdf"), "pdf")
+    assert error is None
+    assert isinstance(head, DocumentHead)
+    assert head.page_count == len(pages) == 10_000
+    _, error = await read(children, files(make_pdf(["x"] * 10_001), "pdf"), "pdf")
+    assert error is not None
+    assert error.code == "too_large"
+
+
 async def test_what_is_no_document_is_refused_without_a_child(children: Children, files: Any):
     _, error = await read(children, files(b"RIFF", "wav"), "wav")
     assert error is not None
