@@ -4,7 +4,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -89,10 +89,11 @@ class Children:
             is_well = False
             try:
                 outcome = None
-                async for outcome in self._answers(child, job):
-                    if isinstance(outcome, bytes):
-                        for piece in orjson.loads(outcome):
-                            yield piece
+                async with aclosing(self._answers(child, job)) as answers:
+                    async for outcome in answers:
+                        if isinstance(outcome, bytes):
+                            for piece in orjson.loads(outcome):
+                                yield piece
                 assert isinstance(outcome, dict)
                 is_well = self._is_well(child, outcome)
                 if outcome["op"] == "failed":

@@ -12,6 +12,7 @@ from typing import Any
 
 import psutil
 import pytest
+import uvloop
 
 from aletheia.adapters.children.limits import JobLimits
 from aletheia.adapters.children.pool import Children, Job
@@ -239,6 +240,38 @@ async def test_what_a_child_has_started_ends_with_it(children: Children):
     got, error = await fail(children, job("start_another", JobLimits(20, wall_s=1)))
     assert error.code == "too_slow"
     assert not psutil.pid_exists(got[0]) or psutil.Process(got[0]).status() == "zombie"
+
+
+@pytest.mark.timeout(120)
+def test_children_work_the_same_on_the_loop_of_pollers():
+    async def main() -> list[object]:
+        children = Children(MEMORY, count=2)
+        await children.open()
+        found: list[object] = [await run(children, job("count", upto=3))]
+        for name, limits in (
+            ("refuse", LIMITS),
+            ("be_killed", LIMITS),
+            ("hang", JobLimits(20, wall_s=0.5)),
+            ("flood", JobLimits(20, wall_s=0.5)),
+        ):
+            got, error = await fail(children, job(name, limits))
+            found.append((got, error.code))
+        with tempfile.TemporaryFile() as file:
+            file.write(b"read")
+            file.flush()
+            read = Job("tests.fakes.jobs:read", LIMITS, {}, (file.fileno(),))
+            both = await asyncio.gather(run(children, read), run(children, read))
+        cancelled = asyncio.create_task(run(children, job("spin")))
+        await asyncio.sleep(0.5)
+        cancelled.cancel()
+        await asyncio.wait([cancelled])
+        await children.close()
+        return [*found, *both, cancelled.cancelled()]
+
+    assert uvloop.run(main()) == [
+        *([0, 1, 2], ([1], "encrypted"), ([1], "decoder_died")),
+        *(([1], "too_slow"), ([1], "too_slow"), ["read"], ["read"], True),
+    ]
 
 
 async def test_children_end_with_their_parent(tmp_path: Path):
