@@ -18,8 +18,8 @@ from aletheia.analysis.ports import Embedder
 from aletheia.errors import AletheiaError, ComputeFailed, InvalidTask
 from aletheia.text.extracts import (
     Vectors,
+    choose_candidates,
     choose_central,
-    is_candidate,
     lexical_vectors,
     order_sentences,
     take_chars,
@@ -176,7 +176,7 @@ async def _embed_all(
 
 def _choose(spans: Sequence[Span], limit: int) -> list[Span]:
     """Return the sentences that may stand in a summary, of every part of the text."""
-    candidates = [span for span in spans if is_candidate(span)] or list(spans)
+    candidates = choose_candidates(spans)
     return [candidates[index] for index in choose_central(candidates, limit)]
 
 

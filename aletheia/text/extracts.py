@@ -27,11 +27,16 @@ LEAD_WEIGHT: Final = 0.6
 LEAD_SENTENCES: Final = 12.0
 """Number of sentences within which that falls to a third."""
 
-LENGTH_POWER: Final = 0.4
+LENGTH_POWER: Final = 0.3
 """How much what a sentence adds is divided by its length: 0 prefers long ones, 1 short ones."""
 
 _WORD: Final = re.compile(r"[^\W\d_]{2,}|\d+")
 _MIN_ALPHABETIC: Final = 0.6
+_ENDED: Final = re.compile(
+    r"[.!?\u2026\u3002\uff01\uff1f\u061f\u06d4\u0964][\"'\u201d\u00bb\u2019)\]\u300d]*$"
+)
+_MIN_WHOLE: Final = 3
+_MIN_WHOLE_SHARE: Final = 0.3
 _HASHED: Final = 4096
 
 Vectors = NDArray[np.floating[Any]]
@@ -44,6 +49,19 @@ def is_candidate(sentence: Span) -> bool:
     alphabetic = sum(character.isalpha() or character.isspace() for character in shown)
     is_long = words >= MIN_WORDS or (not shown.isascii() and len(shown) >= 2 * MIN_WORDS)
     return is_long and len(shown) <= MAX_CHARS and alphabetic >= _MIN_ALPHABETIC * len(shown)
+
+
+def choose_candidates(sentences: Sequence[Span]) -> list[Span]:
+    """Return the sentences that can stand in a summary, or all of them where none can.
+
+    What does not end as a sentence is a heading or an entry of a list: it is left out where enough
+    others are there.
+    """
+    possible = [sentence for sentence in sentences if is_candidate(sentence)]
+    whole = [sentence for sentence in possible if _ENDED.search(sentence.text)]
+    if len(whole) >= max(_MIN_WHOLE, _MIN_WHOLE_SHARE * len(possible)):
+        return whole
+    return possible or list(sentences)
 
 
 def order_sentences(vectors: Vectors, sentences: Sequence[Span], limit: int) -> list[int]:

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aletheia.text.extracts import (
+    choose_candidates,
     choose_central,
     is_candidate,
     lexical_vectors,
@@ -55,6 +56,16 @@ def test_a_shorter_order_is_the_beginning_of_a_longer_one(limit: int, seed: int)
     longer = order_sentences(vectors, spans, 40)
     assert order_sentences(vectors, spans, limit) == longer[:limit]
     assert len(set(longer)) == len(longer)
+
+
+def test_headings_stand_in_a_summary_only_where_little_else_does():
+    headings = spans_of("The harbour and its nine silos", "What the river does in winter")
+    whole = split_spans(sentences(4))
+    assert choose_candidates([*headings, *whole]) == whole
+    assert choose_candidates([*headings, *whole[:2]]) == [*headings, *whole[:2]]
+    short = spans_of("Contents", "Page 1")
+    assert choose_candidates(short) == short
+    assert choose_candidates([]) == []
 
 
 def test_nothing_stands_for_nothing():
