@@ -115,7 +115,7 @@ _FILES: Final[Mapping[str, str]] = {
     "README.md": _README,
     "$module/__init__.py": '"""The task type `$type` for Aletheia."""\n',
     "$module/processor.py": _PROCESSOR,
-    "tests/test_processor.py": _TESTS,
+    "test_processor.py": _TESTS,
 }
 
 
@@ -126,7 +126,7 @@ def write_package(name: str, directory: Path) -> list[Path]:
         InvalidTask: `invalid_name`, or `name_taken`: there is such a type or such a directory.
     """
     if len(name) > MAX_NAME_CHARS or not _NAME.fullmatch(name):
-        said = "a name has small letters, digits, - and _, and begins with a letter"
+        said = "a name has the form of `text-length` or `text_length`: a-z, 0-9, - and _"
         raise InvalidTask("invalid_name", said)
     module, root = name.replace("-", "_"), directory / name
     if keyword.iskeyword(module):

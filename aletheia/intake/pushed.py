@@ -80,7 +80,7 @@ def _list_entries(body: object) -> Sequence[object]:
         envelope = cast("dict[str, object]", body)
         lists = [envelope[name] for name in _ENVELOPES if isinstance(envelope.get(name), list)]
         is_task = any(name in envelope for name in ("type", "task_type"))
-        found = lists[0] if lists and not is_task else [body]
+        found = lists[0] if lists and not is_task else [envelope]
     if not isinstance(found, list) or not found:
         raise InvalidTask("no_tasks", "send a task, or a list of tasks")
     entries = cast("list[object]", found)

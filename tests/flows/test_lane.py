@@ -27,8 +27,8 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: word-frequency\nVersion: 1\n")
     entry = "word_frequency = word_frequency.processor:WordFrequency"
     (metadata / "entry_points.txt").write_text(f"[aletheia.processors]\n{entry}\n")
-    monkeypatch.syspath_prepend(str(metadata.parent))
-    monkeypatch.syspath_prepend(str(ROOT / "examples" / "word-frequency"))
+    folders = [str(metadata.parent), str(ROOT / "examples" / "word-frequency")]
+    monkeypatch.setattr(sys, "path", [*folders, *sys.path])
     monkeypatch.delitem(sys.modules, "word_frequency", raising=False)
 
 

@@ -57,8 +57,8 @@ class Advice:
 
     def read_payload(self, evidence: Mapping[str, object]) -> dict[str, Any]:
         """Return the parameters of the action about a finding with this evidence."""
-        found = {} if self.payload_of is None else self.payload_of(evidence)
-        return {**self.payload, **found}
+        payload = dict(self.payload)
+        return payload if self.payload_of is None else {**payload, **self.payload_of(evidence)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -226,16 +226,16 @@ async def test_a_row_that_cannot_be_read_stops_no_other_one(bench: PushBench):
     assert (await bench.status("p2")).state == "succeeded"
 
 
-@pytest.mark.parametrize(
-    ("body", "ids"),
-    [
-        ({"id": "a", "type": "t", "data": {"text": "x"}}, ["a"]),
-        ({"_id": "a", "type": "t", "content": {"text": "x"}, "state": "failed"}, ["a"]),
-        ([{"id": 1, "task_type": "t", "input_data": {}}, {"id": 2, "task_type": "t"}], ["1", "2"]),
-        ({"tasks": [{"id": "a", "type": "t", "data": {}}]}, ["a"]),
-        ({"data": [{"id": "a", "type": "t", "data": {}}]}, ["a"]),
-    ],
-)
+DIALECTS: list[tuple[object, list[str]]] = [
+    ({"id": "a", "type": "t", "data": {"text": "x"}}, ["a"]),
+    ({"_id": "a", "type": "t", "content": {"text": "x"}, "state": "failed"}, ["a"]),
+    ([{"id": 1, "task_type": "t", "input_data": {}}, {"id": 2, "task_type": "t"}], ["1", "2"]),
+    ({"tasks": [{"id": "a", "type": "t", "data": {}}]}, ["a"]),
+    ({"data": [{"id": "a", "type": "t", "data": {}}]}, ["a"]),
+]
+
+
+@pytest.mark.parametrize(("body", "ids"), DIALECTS)
 def test_tasks_are_read_in_every_dialect(body: object, ids: list[str]):
     entries = read(body)
     assert [entry.id for entry in entries] == ids
