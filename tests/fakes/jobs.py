@@ -157,3 +157,8 @@ def read_a_head_and_die(_files: Sequence[int], **_: Any) -> Iterator[dict[str, A
 def be_killed_at_once(_files: Sequence[int], **_: Any) -> Iterator[int]:
     os.kill(os.getpid(), signal.SIGKILL)
     yield 1
+
+
+def run_out_of_memory(_files: Sequence[int]) -> Iterator[int]:
+    yield 1
+    raise MemoryError

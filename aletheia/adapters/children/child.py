@@ -63,14 +63,15 @@ def receive_requests(
 ) -> None:
     """Take requests until the parent is gone, and end this process with it."""
     try:
-        while request := _receive(control):
+        while request := receive_request(control):
             waiting.put(request)
     except (OSError, ValueError):
         pass
     os._exit(0)
 
 
-def _receive(control: socket.socket) -> tuple[Header, list[int]] | None:
+def receive_request(control: socket.socket) -> tuple[Header, list[int]] | None:
+    """Take a request and the descriptors of its files; `None` when no further one will come."""
     descriptors = array.array("i")
     space = socket.CMSG_SPACE(MAX_FILES * descriptors.itemsize)
     prefix, ancillary, _, _ = control.recvmsg(LENGTH_BYTES, space)

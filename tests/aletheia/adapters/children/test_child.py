@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import queue
 import socket
 import subprocess
 import sys
@@ -11,7 +12,13 @@ from typing import Any
 
 import pytest
 
-from aletheia.adapters.children.child import answer, find_job, path_of
+from aletheia.adapters.children.child import (
+    answer,
+    find_job,
+    path_of,
+    receive_request,
+    receive_requests,
+)
 from aletheia.adapters.children.process import COMMAND, make_environment
 from aletheia.adapters.local.wire import read_frame
 
@@ -61,9 +68,70 @@ def test_pieces_that_are_made_at_once_are_sent_together_and_none_is_lost(
 def test_an_error_is_told_apart_by_whether_the_task_is_wrong(monkeypatch: pytest.MonkeyPatch):
     *_, (refused, _) = ask(monkeypatch, "refuse")
     assert (refused["kind"], refused["code"], refused["is_well"]) == ("invalid", "encrypted", True)
+    *_, (too_large, _) = ask(monkeypatch, "run_out_of_memory")
+    assert (too_large["kind"], too_large["code"]) == ("invalid", "too_large")
+    assert not too_large["is_well"]
     *_, (broken, _) = ask(monkeypatch, "break_down")
     assert (broken["kind"], broken["code"]) == ("failed", "decoder_error")
     assert broken["message"] == "ValueError: a bug"
+
+
+def send(control: socket.socket, request: object, *descriptors: int) -> None:
+    body = json.dumps(request).encode()
+    socket.send_fds(control, [len(body).to_bytes(4, "little"), body], descriptors)
+
+
+def test_a_request_comes_with_its_files(tmp_path: Path):
+    ours, theirs = socket.socketpair()
+    (tmp_path / "a").write_text("text")
+    with ours, theirs, (tmp_path / "a").open() as file:
+        send(ours, {"job": "x" * 60_000}, file.fileno())
+        send(ours, {"job": "second"})
+        first, second = receive_request(theirs), receive_request(theirs)
+        assert first is not None
+        assert second == ({"job": "second"}, [])
+        header, (descriptor,) = first
+        assert len(header["job"]) == 60_000
+        assert descriptor != file.fileno()
+        assert os.read(descriptor, 10) == b"text"
+        os.close(descriptor)
+        ours.close()
+        assert receive_request(theirs) is None
+
+
+@pytest.mark.parametrize("half", [b"\x05", b"\x05\0\0\0{"])
+def test_half_a_request_means_that_the_parent_is_gone(half: bytes):
+    ours, theirs = socket.socketpair()
+    with theirs:
+        ours.sendall(half)
+        ours.close()
+        with pytest.raises(OSError, match="gone"):
+            receive_request(theirs)
+
+
+@pytest.mark.parametrize("end", ["gone", "broken"])
+def test_what_was_asked_waits_in_order_until_the_parent_is_gone(
+    monkeypatch: pytest.MonkeyPatch, end: str
+):
+    class Ended(BaseException):
+        pass
+
+    def exit_with(code: int) -> None:
+        raise Ended(code)
+
+    monkeypatch.setattr(os, "_exit", exit_with)
+    waiting: queue.SimpleQueue[tuple[dict[str, Any], list[int]]] = queue.SimpleQueue()
+    ours, theirs = socket.socketpair()
+    with theirs:
+        send(ours, {"job": "a"})
+        send(ours, {"job": "b"})
+        if end == "broken":
+            ours.sendall(b"\x02\0\0\0{{")
+        ours.close()
+        with pytest.raises(Ended):
+            receive_requests(theirs, waiting)
+    assert [waiting.get()[0]["job"], waiting.get()[0]["job"]] == ["a", "b"]
+    assert waiting.empty()
 
 
 def test_a_file_can_be_opened_by_its_descriptor(tmp_path: Path):

@@ -1,11 +1,19 @@
 """What a child process holds itself to."""
 
+import resource
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
-from aletheia.adapters.children.limits import JobLimits, resident_bytes
+from aletheia.adapters.children.limits import (
+    JobLimits,
+    limit_process,
+    limit_processor,
+    resident_bytes,
+)
 
 BEGIN = "from aletheia.adapters.children.limits import *; import os, sys, resource, time; "
 
@@ -59,6 +67,27 @@ def test_memory_that_is_used_is_seen():
     held = bytearray(50_000_000)
     held[::4096] = b"x" * len(held[::4096])
     assert 30e6 < resident_bytes() - before < 80e6
+
+
+def test_every_limit_is_set_and_only_as_long_as_a_job_is_that_of_the_processor(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    held: dict[int, tuple[int, int]] = {}
+    monkeypatch.setattr(resource, "setrlimit", held.__setitem__)
+    limit_process(10**9)
+    limit_processor(2.5)
+    assert held[resource.RLIMIT_AS] == (10**9, 10**9)
+    assert held[resource.RLIMIT_CORE] == (0, 0)
+    assert held[resource.RLIMIT_CPU][0] - time.process_time() >= 2.5
+    assert held[resource.RLIMIT_CPU][1] == resource.getrlimit(resource.RLIMIT_CPU)[1]
+
+
+def test_without_a_list_of_processes_the_peak_is_what_was_used(monkeypatch: pytest.MonkeyPatch):
+    def fail(*_: object) -> str:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(Path, "read_text", fail)
+    assert resident_bytes() > 10_000_000
 
 
 def test_limits_are_data():
