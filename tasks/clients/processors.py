@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from aletheia.analysis.built_in import BUILT_IN
+from aletheia.analysis.document_text import DocumentCollector
 from aletheia.analysis.model_manager import ModelHolder
 from aletheia.analysis.registry import Processors, load_processors
 from aletheia.analysis.result_cache import ResultCache
@@ -11,6 +12,7 @@ from aletheia.analysis.settings import WorkerSettings
 from aletheia.analysis.tools import BuildTool, Toolbox, WorkerChat
 from aletheia.errors import Misconfigured
 from tasks.clients.embedding import get_embedder, get_embedding_settings
+from tasks.clients.files import PAGES, build_collector, get_fetcher
 from tasks.clients.models import HOLDERS, build_model_holder
 from tasks.clients.store import get_volatile_store
 from tasks.session import current_session, once
@@ -54,6 +56,10 @@ async def _get_models() -> ModelHolder:
     return await build_model_holder(provider)
 
 
+async def _get_documents() -> DocumentCollector:
+    return await build_collector((await get_result_cache()).scoped(PAGES))
+
+
 async def _get_settings() -> WorkerSettings:
     return current_session().settings.workers
 
@@ -62,6 +68,8 @@ BUILDERS: Final[Mapping[str, BuildTool]] = {
     "chat": get_worker_chat,
     "embedder": get_embedder,
     "cache": get_result_cache,
+    "fetcher": get_fetcher,
+    "documents": _get_documents,
     "models": _get_models,
     "settings": _get_settings,
 }
