@@ -263,7 +263,7 @@ async def last_received(client: socket.socket) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("path", "ended", "told"),
+    ("path", "ended", "farewell"),
     [
         ("/stream", "stream", b"4\r\ntold\r\n0\r\n\r\n"),
         ("/socket", TOO_SLOW, TOO_SLOW.to_bytes(2)),
@@ -271,7 +271,7 @@ async def last_received(client: socket.socket) -> bytes:
     ids=["HTTP", "WebSocket"],
 )
 async def test_who_reads_nothing_is_told_behind_what_it_was_sent(
-    monkeypatch: pytest.MonkeyPatch, path: str, ended: object, told: bytes
+    monkeypatch: pytest.MonkeyPatch, path: str, ended: object, farewell: bytes
 ):
     monkeypatch.setattr(connections, "CLOSE_WITHIN_S", 20)
     async with served() as (app, _, port):
@@ -279,8 +279,8 @@ async def test_who_reads_nothing_is_told_behind_what_it_was_sent(
         await until(lambda: app.state.ended == [ended], within_s=20)
         last = await last_received(client)
     if path == "/socket":  # a frame of the kind "close", with its length, and the reason behind it
-        last = last[last.rindex(b"\x88") + 2 :][: len(told)]
-    assert last.endswith(told)
+        last = last[last.rindex(b"\x88") + 2 :][: len(farewell)]
+    assert last.endswith(farewell)
 
 
 async def test_a_thousand_idle_sockets_take_no_requests(
