@@ -353,7 +353,8 @@ def _measure_coverage(department: BrainDepartment, items: tuple[KnownItem, ...])
     part = score_quality(described, rows).parts["coverage"]
     evidence = cast("list[dict[str, Any]]", part.evidence["aspects"])
     aspects = [
-        AspectCoverage(aspect["aspect"], aspect["covered"], tuple(aspect["item_ids"]))
+        # An item without an id counts, and cannot be named.
+        AspectCoverage(aspect["aspect"], aspect["covered"], tuple(filter(None, aspect["item_ids"])))
         for aspect in evidence
     ]
     return Coverage(part.score, tuple(aspects))

@@ -183,7 +183,9 @@ async def test_the_four_endpoints_answer_as_the_specification_says(caller: Calle
     assert better["score"] > 0
     assert better["aspects"][0]["evidence"] == ["z"]
     asked["items"][0]["id"] = ""
-    assert (await caller.post(COVERAGE_PATH, asked))[0] == 200
+    status, unnamed = await caller.post(COVERAGE_PATH, asked)
+    assert (status, unnamed["score"]) == (200, better["score"])
+    assert unnamed["aspects"][0]["evidence"] == []
 
 
 # Another embedding model
