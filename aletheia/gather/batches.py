@@ -134,9 +134,10 @@ async def drop_duplicates(
     """Return the items of a batch that repeat nothing, in its order; saved decisions stand."""
     if not batch.items:
         return ()
-    department = run.progress.departments[position].department
-    number = len(run.progress.departments[position].iterations) + 1
-    about = run.id, position, department, make_items(deps, run, position, batch, batch.items)
+    progress = run.progress.departments[position]
+    number = len(progress.iterations) + 1
+    items = make_items(deps, run, position, batch, batch.items)
+    about = run.id, position, progress.department, items
     saved = await answers.find_values(_DEDUP_STEP)
     if saved is None:
         decisions = await _deduplicate(deps, batch)

@@ -72,9 +72,9 @@ FORBIDDEN: Final = QUANTIFIERS | NEGATIONS | CAUSES
 """Words that no reference licenses in a claim's own text."""
 
 VERBS: Final[Mapping[str, str]] = {
-    word: f"[{one}|{many}]"
-    for one, many in (("is", "are"), ("has", "have"), ("needs", "need"), ("shows", "show"))
-    for word in (one, many)
+    verb: f"[{singular}|{plural}]"
+    for singular, plural in (("is", "are"), ("has", "have"), ("needs", "need"), ("shows", "show"))
+    for verb in (singular, plural)
 }
 """Verbs of claims, with both of their forms: code writes the one that goes with a value."""
 

@@ -16,7 +16,7 @@ from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.adapters.mock.chat import MockChat
 from aletheia.errors import InvalidTask
 from aletheia.events.log import EventLog, SavedEvent
-from aletheia.gather.attempt import Attempt
+from aletheia.gather.attempt import Attempt, BatchRef
 from aletheia.gather.event_derivation import EventEmitter
 from aletheia.gather.progress import RunOrder, StopReason
 from aletheia.gather.scoring import Scored
@@ -82,14 +82,23 @@ async def test_a_reference_names_the_batch_and_counts_what_each_step_has_left(st
     assert sorted(await attempt.list_item_ids(turn)) == sorted(iteration.item_ids)
 
 
-async def test_a_step_refuses_a_batch_that_is_not_under_way(stored: StoredRun):
+async def begin_batch(stored: StoredRun) -> tuple[Attempt, BatchRef]:
+    """Open the run, and write the items of its first iteration."""
     attempt = await stored.open()
     turn = attempt.next_turn()
     assert turn is not None
     await attempt.find_stop_reason(turn)
     batch = await attempt.generate_items(turn)
     assert batch is not None
-    for other in (replace(batch, iteration=2), replace(batch, turn=replace(turn, position=1))):
+    return attempt, batch
+
+
+async def test_a_step_refuses_a_batch_that_is_not_under_way(stored: StoredRun):
+    attempt, batch = await begin_batch(stored)
+    for other in (
+        replace(batch, iteration=2),
+        replace(batch, turn=replace(batch.turn, position=1)),
+    ):
         with pytest.raises(RuntimeError, match="not the batch under way"):
             await attempt.drop_duplicates(other)
     saved = await attempt.save_items(await attempt.drop_duplicates(batch))
@@ -101,12 +110,7 @@ async def test_a_step_refuses_a_batch_that_is_not_under_way(stored: StoredRun):
 async def test_items_are_compared_though_the_log_is_slow_but_no_step_ends_before_it(
     stored: StoredRun, monkeypatch: pytest.MonkeyPatch
 ):
-    attempt = await stored.open()
-    turn = attempt.next_turn()
-    assert turn is not None
-    await attempt.find_stop_reason(turn)
-    batch = await attempt.generate_items(turn)
-    assert batch is not None
+    attempt, batch = await begin_batch(stored)
     may_append, append = asyncio.Event(), EventLog.append
 
     async def append_late(self: EventLog, *args: Any, **options: Any) -> SavedEvent:
@@ -127,12 +131,7 @@ async def test_items_are_compared_though_the_log_is_slow_but_no_step_ends_before
 async def test_a_step_that_fails_leaves_no_event_to_be_added_after_it(
     stored: StoredRun, monkeypatch: pytest.MonkeyPatch
 ):
-    attempt = await stored.open()
-    turn = attempt.next_turn()
-    assert turn is not None
-    await attempt.find_stop_reason(turn)
-    batch = await attempt.generate_items(turn)
-    assert batch is not None
+    attempt, batch = await begin_batch(stored)
     ended: list[str] = []
 
     async def append_never(*_: Any, **__: Any) -> SavedEvent:
