@@ -65,14 +65,14 @@ neo4j: $(STAMP) ## For developers: run the Neo4j of the tests, empty, until Ctrl
 	@sh tests/services/install_neo4j.sh
 	@$(BIN)/python -m tests.services.neo4j_server
 
-configuration: $(STAMP) ## Write docs/configuration.md, docs/metrics.md and .env.example from the code
+configuration: $(STAMP) ## Write the pages of docs/ that are generated, and .env.example
 	@$(BIN)/python -m deployments.generated
 
 openapi: $(STAMP) ## Write docs/openapi.json from the service
 	@$(BIN)/python -m deployments.generated
 
 constraints: $(STAMP) ## Lock versions again after changing pyproject.toml (UPGRADE=1: all of them)
-	@printf 'uv\nhatchling\n' | $(BIN)/uv pip compile pyproject.toml - --extra dev --extra gpu --extra offline --extra otel --extra ui \
+	@printf 'uv\nhatchling\n' | $(BIN)/uv pip compile pyproject.toml - --extra dev --extra gpu --extra ocr --extra offline --extra otel --extra ui \
 		--universal --python-version 3.11 --no-header --no-annotate --system-certs \
 		$(if $(UPGRADE),--upgrade) --output-file constraints.txt >/dev/null
 	@echo "constraints.txt locks $$(grep -c == constraints.txt) packages"

@@ -20,6 +20,7 @@ only these.
     │   └── Conflict          409
     ├── ModelUnavailable      a model cannot be had from any of its sources
     ├── ComputeFailed         computing a task failed; another attempt may help
+    │   ├── TooSlow           it took longer than it may; the same would happen again
     │   ├── UnreadableAnswer  llm: an answer without a usable value
     │   └── StepFailed        tasks: a step of a plan failed; the ones behind it are not carried out
     ├── Deferred              not now, by our own rules; nothing was sent
@@ -204,6 +205,16 @@ class ComputeFailed(AletheiaError):
 
     code: str = field()  # stable, such as `model_crashed`
     message: str
+
+
+class TooSlow(ComputeFailed):
+    """Computing a task took longer than it may."""
+
+    retryable = False
+
+    def __init__(self, message: str) -> None:
+        super().__init__("too_slow", message)
+        self.args = (message,)
 
 
 class Deferred(AletheiaError):

@@ -54,7 +54,7 @@ TASK_EVENTS: Final = (
 )
 """What a task can come to, as `aletheia_tasks_total` counts it."""
 
-UNFINISHED_STATES: Final = ("claimed", "processing", "waiting", "kept")
+UNFINISHED_STATES: Final = ("claimed", "processing", "queued", "waiting", "kept")
 LANES: Final = ("intake", "bulk", "media", "llm")
 TIERS: Final = ("minute", "hour", "day", "week", "month")
 STEPS: Final = ("llm", "dedup", "mongodb", "brain")
@@ -126,7 +126,7 @@ DEAD_LETTERS_ADDED: Final = _counter(
     "aletheia_dead_letters_total", "Tasks that became dead letters, by code.", _CODE, sets=10
 )
 LANE_WAITING: Final = _gauge(
-    "aletheia_lane_waiting", "Tasks that wait in a lane.", _LANE, is_counted=True
+    "aletheia_lane_waiting", "Tasks that wait for the workers of a lane.", _LANE, is_counted=True
 )
 LANE_OLDEST_AGE: Final = _gauge(
     "aletheia_lane_oldest_age_seconds",

@@ -20,6 +20,24 @@ class Settings(BaseSettings):
     )
 
 
+MaxTextBytes: TypeAlias = Annotated[
+    int,
+    Field(
+        ge=1,
+        description="Longest text taken, UTF-8 bytes; a longer one fails as `input_too_long`.",
+    ),
+]
+TaskTimeout: TypeAlias = Annotated[
+    float,
+    Field(
+        gt=0,
+        le=86_400,
+        description="For computing one task, or one forward pass of texts, seconds.",
+    ),
+]
+"""Settings that two areas read."""
+
+
 class IntakeSettings(Settings):
     """How a poller behaves towards the upstream API and the ledger."""
 
@@ -75,11 +93,7 @@ class IntakeSettings(Settings):
     clock_skew_seconds: float = Field(
         default=5, ge=0, description="Difference of clocks that leases tolerate, seconds."
     )
-    max_text_bytes: int = Field(
-        default=1_000_000,
-        ge=1,
-        description="Longest text taken, UTF-8 bytes; a longer one fails as `input_too_long`.",
-    )
+    max_text_bytes: MaxTextBytes = 1_000_000
     result_cache_ttl: float = Field(
         default=1800,
         ge=0,
@@ -183,9 +197,7 @@ class EmbeddingSettings(Settings):
         "beside the libraries, before the least recently used one is unloaded, bytes; 0: no "
         "bound.",
     )
-    task_timeout: float = Field(
-        default=300, gt=0, description="For computing one forward pass of texts, seconds."
-    )
+    task_timeout: TaskTimeout = 300
 
     def choose_mode(self, *, has_openai_key: bool, is_placeholder: bool) -> "EmbeddingSettings":
         """Return the settings with the mode that is meant where none is set (SPEC §2)."""

@@ -25,7 +25,7 @@ from aletheia.adapters.documents.counter_table import CounterTable
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.adapters.local.embedder import LocalEmbedder
 from aletheia.adapters.local.source import PACKAGED_MODEL
-from aletheia.analysis.processor import Finished
+from aletheia.analysis.processor import Finished, Lane
 from aletheia.documents import Document, Documents
 from aletheia.intake.ledger import Ledger
 from aletheia.intake.models import RowState
@@ -234,6 +234,21 @@ class InstantProcessors:
         """Take anything."""
         del task_type, task_input
         return "model"
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """The types that are computed."""
+        return ("text_embedding",)
+
+    def lane(self, task_type: str) -> Lane:
+        """Return the lane of all types."""
+        del task_type
+        return "intake"
+
+    def inputs_per_call(self, task_type: str) -> int | None:
+        """Return that there is no bound."""
+        del task_type
+        return None
 
     async def capacity(
         self, task_type: str, group: str, inputs: Sequence[Mapping[str, Any]]

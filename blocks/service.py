@@ -34,6 +34,9 @@ class ServiceCredentials(CredentialsBlock):
     webhook_in_secret: SecretStr | None = Field(
         default=None, description="Key of the signatures of webhooks that are sent to the service."
     )
+    tasks_api_key: SecretStr | None = Field(
+        default=None, description="Bearer key by which tasks are pushed; empty: nobody may."
+    )
     metrics_token: SecretStr | None = Field(
         default=None, description="Bearer token that `/metrics` asks for; empty: it is open."
     )

@@ -13,6 +13,9 @@ from aletheia.series import Note, forget
 from aletheia.settings import IntakeSettings
 from blocks.secret_values import value_of
 
+NOBODY = "none"
+"""The address of no upstream."""
+
 
 class UpstreamCredentials(CredentialsBlock):
     """Where the upstream task API is and how to sign in to it."""
@@ -20,7 +23,9 @@ class UpstreamCredentials(CredentialsBlock):
     _block_type_slug = "aletheia-upstream"
     _block_type_name = "Aletheia upstream"
 
-    base_url: str = Field(description="Root of the API, without /api.")
+    base_url: str = Field(
+        description="Root of the API, without /api; `none` where tasks are only pushed to us."
+    )
     auth: Literal["oauth2", "token", "none"] | None = Field(
         default=None,
         description="How to sign in: OAuth2 client credentials, a token, or not. Empty: `oauth2` "
@@ -49,6 +54,11 @@ class UpstreamCredentials(CredentialsBlock):
         description="Where the token endpoint wants the client's secret, for `oauth2`: in a header "
         "or in the form.",
     )
+
+    @property
+    def has_upstream(self) -> bool:
+        """Whether there is an API to poll."""
+        return self.base_url.strip().lower() != NOBODY
 
     def choose_auth(self) -> tuple[Literal["oauth2", "token", "none"], str]:
         """Return how to sign in, and why so (SPEC §1, Upstream auth)."""

@@ -28,6 +28,9 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "down": ("up", "End everything that `up` or `demo --keep` left running."),
     "demo": ("demo.run", "Work off tasks of an example upstream, gather items; show the results."),
     "dead-letters": ("intake", "List tasks that failed for good."),
+    "workers": ("workers", "List who computes tasks, and what each one does."),
+    "try": ("processors", "Run one input through a processor; nothing is reported."),
+    "new-processor": ("processors", "Write a package with a task type of your own."),
     "trace": ("intake", "Show what the ledger knows of one task."),
     "webhooks": ("dead_events", "List events that receivers did not get, or send them again."),
 }

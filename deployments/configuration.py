@@ -15,6 +15,8 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import SettingsError
 
 from aletheia import settings
+from aletheia.analysis.file_settings import DecoderSettings, FileSettings
+from aletheia.analysis.settings import WorkerSettings
 from aletheia.errors import Misconfigured
 from aletheia.reasoning.platform import PlatformSettings
 from aletheia.reasoning.settings import FindingSettings, ReasoningSettings
@@ -81,7 +83,8 @@ BOUNDS: Final[Mapping[str, type[Any]]] = {
 
 AREAS: Final = [
     *(area for area in settings.Settings.__subclasses__() if area.__module__ == settings.__name__),
-    *(TelemetrySettings, ServiceSettings, ReasoningSettings, FindingSettings, PlatformSettings),
+    *(WorkerSettings, FileSettings, DecoderSettings, TelemetrySettings, ServiceSettings),
+    *(ReasoningSettings, FindingSettings, PlatformSettings),
 ]
 """The settings classes, in the order of their file; some stand with what they are about."""
 

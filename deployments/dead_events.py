@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from aletheia.adapters.events.webhook import redact
+from aletheia.adapters.addresses import redact
 from aletheia.events.dead_events import DeadEvent, DeadEvents
 from deployments.explaining import JsonOption, console, plain_table, say
 from deployments.runs import in_session, run_to_end

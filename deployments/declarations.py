@@ -59,9 +59,14 @@ class Deployment(_Declared):
     schedules: tuple[Schedule, ...] = ()
 
     @property
+    def flow_name(self) -> str:
+        """Name of its flow, which is that of the function."""
+        return self.entrypoint.rpartition(":")[2]
+
+    @property
     def full_name(self) -> str:
         """Flow and deployment, as other systems call it."""
-        return f"{self.name}/{self.name}"
+        return f"{self.flow_name}/{self.name}"
 
 
 class Declarations(_Declared):

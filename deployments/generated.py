@@ -2,7 +2,7 @@
 
 import sys
 
-from deployments import ROOT, configuration, metrics_page, serve
+from deployments import ROOT, configuration, metrics_page, serve, task_types_page
 
 
 def main() -> None:
@@ -12,6 +12,7 @@ def main() -> None:
         configuration.EXAMPLE: configuration.write_example(),
         serve.DOCUMENT: serve.write_document(),
         metrics_page.DOCUMENT: metrics_page.write_document(),
+        task_types_page.DOCUMENT: task_types_page.write_document(),
     }
     for path, text in texts.items():
         if "--check" not in sys.argv[1:]:

@@ -25,6 +25,7 @@ LimitOption = Annotated[int, typer.Option(min=1, help="Maximum number.")]
 STATES = {
     "claimed": "ours; `processing` not acknowledged yet",
     "processing": "being computed",
+    "queued": "handed over to a lane; waits for a worker",
     "waiting": "deferred after `processing`",
     "kept": "computed; the report is not acknowledged yet",
     "reported": "done",

@@ -22,7 +22,7 @@ from aletheia.service.keys import PublishedKeys, VerificationKeys
 from aletheia.service.metric_sources import gpu_source, own_sources, reasoning_source
 from aletheia.service.metrics import MetricsPage
 from aletheia.service.parts import RETRY_AFTER_S, Part, derive
-from aletheia.service.ports import OpenContent, Orchestrator
+from aletheia.service.ports import CheckCallback, OpenContent, Orchestrator
 from blocks import (
     BrainCredentials,
     EventCredentials,
@@ -77,6 +77,8 @@ def gather_parts() -> ServiceParts:
         hook_secret=_derived(credentials, _read_hook_secret),
         brain_key=_derived(brain, _read_brain_key),
         metrics_token=_derived(credentials, _read_metrics_token),
+        tasks_key=_derived(credentials, _read_tasks_key),
+        check_callback=_derived(_followed(EventCredentials), _read_callback_check),
         metrics=_part(_build_metrics),
         reasoner=_part(get_reasoner),
         build_brain=build_brain,
@@ -130,6 +132,19 @@ async def _read_hook_secret(block: ServiceCredentials) -> str:
 
 async def _read_metrics_token(block: ServiceCredentials) -> str:
     return value_of(block.metrics_token)
+
+
+async def _read_tasks_key(block: ServiceCredentials) -> str:
+    return value_of(block.tasks_api_key)
+
+
+async def _read_callback_check(block: EventCredentials) -> CheckCallback:
+    webhooks = block.get_webhooks()
+
+    def check(address: str) -> None:
+        webhooks.check(address)
+
+    return check
 
 
 async def _read_brain_key(block: BrainCredentials) -> str:
@@ -230,6 +245,8 @@ def _list_pings(orchestrator: Part[Orchestrator]) -> list[Ping]:
 
 async def _open_upstream() -> HttpUpstream:
     block = await load_block(UpstreamCredentials)
+    if not block.has_upstream:
+        raise Misconfigured("API_BASE_URL", "is `none`: no upstream is polled")
     return await current_session().clients.open(block.get_client())
 
 

@@ -139,7 +139,7 @@ def build_blocks(environment: Mapping[str, str], root: Path = ROOT) -> list[Bloc
                 raise Misconfigured(
                     name, "must not hold credentials: they have settings of their own"
                 )
-        if isinstance(block, UpstreamCredentials):
+        if isinstance(block, UpstreamCredentials) and block.has_upstream:
             block.get_client()  # says what is wrong with the address and the sign-in
         blocks.append(block)
     return blocks

@@ -30,9 +30,9 @@ from aletheia.store.project_id import check_project_id
 from tasks import cancelling
 from tasks.artifacts import escape, save_markdown
 from tasks.clients.brain import feeding_brain, get_evaluations
+from tasks.clients.chat import get_chat, get_default_model
 from tasks.clients.content import get_content, get_departments
 from tasks.clients.embedding import get_item_model
-from tasks.clients.gather import get_chat, get_default_model
 from tasks.clients.store import get_store
 from tasks.policies import STEP
 from tasks.runs import is_worth_waiting, plan_retry, read_run, start_run

@@ -16,9 +16,10 @@ from aletheia.gather.progress import Run
 from aletheia.gather.runs import GatherRuns
 from aletheia.store.patience import Patience
 from tasks import cancelling
+from tasks.clients.chat import get_chat
 from tasks.clients.content import get_content
 from tasks.clients.events import get_event_sinks
-from tasks.clients.gather import build_emitter, get_chat
+from tasks.clients.gather import build_emitter
 from tasks.clients.store import get_store
 from tasks.gather_artifacts import show_run
 from tasks.runs import read_run

@@ -10,6 +10,7 @@ from prefect import get_run_logger, task
 from prefect.runtime import flow_run
 
 from aletheia.errors import AletheiaError
+from aletheia.intake.lanes.watchdog import ending_if_blocked
 from aletheia.intake.models import Collected, ShiftReport
 from aletheia.intake.shift import Shift
 from aletheia.status import SystemStatus
@@ -19,7 +20,7 @@ from aletheia.system_events import describe_shift_end, describe_shift_start
 from tasks import artifacts, cancelling
 from tasks.announcing import announce
 from tasks.clients.embedding import get_embedding_settings, get_ollama_embedder
-from tasks.clients.intake import begin_shift
+from tasks.clients.intake import begin_lane_shift, begin_shift, register_worker
 from tasks.clients.metering import get_breakers, get_limiter, get_spending
 from tasks.clients.telemetry import counting_processor_time
 from tasks.policies import STEP
@@ -40,6 +41,7 @@ _REASONS: Final = {
     "taken_over": "left by an earlier shift",
     "resent": "listed as pending again after their report",
     "waiting": "a provider or model is down",
+    "handed_over": "to the workers of their lanes",
     "deferred_reports": "the upstream did not take the report; sent again later",
     "conflicts": "settled elsewhere",
     "dead": "the upstream refuses the claim or the report",
@@ -55,11 +57,11 @@ _REASONS: Final = {
 
 
 @contextlib.asynccontextmanager
-async def open_shift(shift_seconds: float | None) -> AsyncGenerator[None]:
+async def open_shift(shift_seconds: float | None, lane: str | None = None) -> AsyncGenerator[None]:
     """Open a shift; at the end, also after an interruption, release its claims and report it.
 
     A run that is resumed goes on with the shift it began first; `None` takes its length from the
-    settings.
+    settings. With a `lane` it takes that lane's tasks, and none of the upstream's.
     """
     shift: Shift | None = None
 
@@ -72,20 +74,24 @@ async def open_shift(shift_seconds: float | None) -> AsyncGenerator[None]:
         cancelling.watching(stop_claiming, cancelling.WATCH_RARELY_S, patience=patience) as watch,
         open_session(watch=watch) as session,
     ):
-        shift = await begin_shift(shift_seconds)
+        if lane is None:
+            shift = await begin_shift(shift_seconds)
+        else:
+            shift = await begin_lane_shift(lane, shift_seconds)
         await _delete_old_usage()
         # What has been imported so far stays: a collection of garbage, which stops everything,
         # need not go through it again.
         gc.freeze()
         view = ShiftView(shift, patience)
         note = shift.poller.held.ledger.rows.documents.note
-        async with counting_processor_time(note), view.open(), _pulling_models():
+        beside = _pulling_models() if lane is None else ending_if_blocked()
+        async with counting_processor_time(note), view.open(), beside:
             session.clients.share(shift)
             session.clients.share(view)
             run_id = str(flow_run.id)
             await announce(describe_shift_start(run_id, moment(SYSTEM_CLOCK.now())))
             try:
-                async with shift.poller.holding():
+                async with await register_worker(shift, lane), shift.poller.holding():
                     try:
                         yield
                     finally:

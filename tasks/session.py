@@ -19,6 +19,8 @@ from prefect.exceptions import ObjectNotFound
 from prefect.logging.handlers import PrefectConsoleHandler
 from prefect.runtime import flow_run
 
+from aletheia.analysis.file_settings import DecoderSettings, FileSettings
+from aletheia.analysis.settings import WorkerSettings
 from aletheia.errors import Misconfigured
 from aletheia.logs import about_run, use_json
 from aletheia.reasoning.platform import PlatformSettings
@@ -76,6 +78,8 @@ class RunSettings:
     budgets = cached_property(lambda _: BudgetSettings())
     bulk = cached_property(lambda _: BulkSettings())
     embedding = cached_property(lambda _: EmbeddingSettings())  # before a provider is chosen
+    decoders = cached_property(lambda _: DecoderSettings())
+    files = cached_property(lambda _: FileSettings())
     findings = cached_property(lambda _: FindingSettings())
     gather = cached_property(lambda _: GatherSettings())
     intake = cached_property(lambda _: IntakeSettings())
@@ -87,6 +91,7 @@ class RunSettings:
     telemetry = cached_property(lambda _: TelemetrySettings())
     platform = cached_property(lambda _: PlatformSettings())
     reasoning = cached_property(lambda _: ReasoningSettings())
+    workers = cached_property(lambda _: WorkerSettings())
 
 
 class Clients:

@@ -109,6 +109,7 @@ class HttpClient:
         connect_timeout_s: float | None = None,
         headers: Mapping[str, str] | None = None,
         uses_proxy: bool = False,  # as the environment says
+        decompresses: bool = True,  # else bodies come as they were sent
         make_connector: Callable[[], aiohttp.BaseConnector] | None = None,
         clock: Callable[[], float] = SYSTEM_CLOCK.unix_s,
     ) -> None:
@@ -119,7 +120,7 @@ class HttpClient:
             hdrs.USER_AGENT: "aletheia",
             **(headers or {}),
         }
-        self._uses_proxy = uses_proxy
+        self._uses_proxy, self._decompresses = uses_proxy, decompresses
         self._make_connector = make_connector or (
             # No bound of its own: a wait for it would count as time of the request.
             lambda: aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_CONNECTION_S)
@@ -134,6 +135,7 @@ class HttpClient:
                 connector=self._make_connector(),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers=self._headers,
+                auto_decompress=self._decompresses,
             )
 
     async def close(self) -> None:
@@ -185,6 +187,22 @@ class HttpClient:
             else:
                 answer.body, answer.is_cut = await _read_beginning(response)
                 yield answer
+
+    @asynccontextmanager
+    async def receive(
+        self, method: str, url: URL, *, secrets: tuple[str, ...] = ()
+    ) -> AsyncGenerator[tuple[Answer, aiohttp.StreamReader]]:
+        """Send a request; yield its answer and its body, which who reads it bounds.
+
+        The time limit is that of a whole exchange.
+        """
+        async with self._send(
+            method, url, body=None, secrets=secrets, timeout_s=self._timeout_s
+        ) as (
+            response,
+            answer,
+        ):
+            yield answer, response.content
 
     @asynccontextmanager
     async def _send(

@@ -2,21 +2,58 @@
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import Any, ClassVar, Final
 
+from pydantic import BaseModel, Field
+
+from aletheia.analysis.inputs import check_text
 from aletheia.analysis.ports import Embedded, Embedder
-from aletheia.analysis.processor import Finished
+from aletheia.analysis.processor import Finished, TypeSpec
+from aletheia.analysis.settings import WorkerSettings
 from aletheia.errors import AletheiaError, InvalidTask
 
-TASK_TYPE = "text_embedding"
+TASK_TYPE: Final = "text_embedding"
+
+TIME_LIMIT_S: Final = 3600.0
+"""From one set of vectors to the next, seconds: what embeds has limits of its own for each pass and
+each request, and many texts may wait for one."""
+
+
+class TextEmbeddingInput(BaseModel):
+    """A text, and the model that embeds it."""
+
+    text: str = Field(min_length=1, description="The text; at most `MAX_TEXT_BYTES` of UTF-8.")
+    model: str | None = Field(
+        default=None, description="Name of the model; without one `DEFAULT_EMBEDDING_MODEL`."
+    )
+
+
+class TextEmbeddingResult(BaseModel):
+    """The text's vector, and what made it."""
+
+    embedding: list[float] = Field(description="The vector; its numbers are finite, not all 0.")
+    model: str = Field(description="Model that made it.")
+    provider: str = Field(description="Who made it: `local`, `openai`, `ollama` or `mock`.")
+    dimensions: int = Field(ge=1, description="How many numbers it has.")
+    truncated: bool | None = Field(
+        default=None, description="True where the model has read the beginning of the text alone."
+    )
+    mock: bool | None = Field(default=None, description="True where the vector means nothing.")
 
 
 class TextEmbedding:
-    """Embeds texts of at most `max_text_bytes` of UTF-8, those of one model together."""
+    """Embeds texts, those of one model together."""
 
-    def __init__(self, embedder: Embedder, *, max_text_bytes: int) -> None:
+    spec: ClassVar[TypeSpec] = TypeSpec(
+        input=TextEmbeddingInput,
+        result=TextEmbeddingResult,
+        time_limit_s=TIME_LIMIT_S,
+        max_inputs=None,
+    )
+
+    def __init__(self, embedder: Embedder, settings: WorkerSettings) -> None:
         self._embedder = embedder
-        self._max_text_bytes = max_text_bytes
+        self._max_text_bytes = settings.max_text_bytes
 
     def admit(self, task_input: Mapping[str, Any]) -> str:
         """Check text and model, or raise `InvalidTask`; the model is the group."""
@@ -27,14 +64,7 @@ class TextEmbedding:
             raise InvalidTask(
                 "invalid_text", f"the text is not a string but a JSON {type(text).__name__}"
             )
-        if not text.strip():
-            raise InvalidTask("empty_text", "the text is empty")
-        # Half of a surrogate pair is a fault of its own, and not one of length.
-        length = len(text.encode(errors="surrogatepass"))
-        if length > self._max_text_bytes:
-            raise InvalidTask(
-                "input_too_long", f"the text is longer than {self._max_text_bytes:,} bytes"
-            )
+        check_text(text, max_bytes=self._max_text_bytes)
         model = task_input.get("model")
         if not isinstance(model, str | None):
             raise InvalidTask("invalid_model", "the model is not a name")

@@ -34,6 +34,13 @@ class Admission:
             log.exception(said, entry.id, extra=about_task(entry.id))
             return InvalidTask("internal_error", type(fault).__name__), None
 
+    def lane(self, entry: Entry) -> str | None:
+        """Return the lane whose workers compute a task; `None` is the shift itself."""
+        if isinstance(entry.task, InvalidTask):
+            return None
+        lane = self._processors.lane(entry.task.type)
+        return None if lane == "intake" else lane
+
     async def find_deferred(
         self, tasks: Iterable[tuple[Task, str]], batch: Batch, *, asks_again: bool = False
     ) -> set[str]:

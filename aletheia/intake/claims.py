@@ -1,7 +1,7 @@
 """Claims: taking work, renewing its leases, and letting go of it (SPEC §1, Claims)."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -10,8 +10,17 @@ from aletheia.documents import Change, Document, Update
 from aletheia.errors import AletheiaError, InvalidTask
 from aletheia.intake import counting
 from aletheia.intake.concurrency import isolated
-from aletheia.intake.models import UNFINISHED, Claim, ClockAhead, Entry, NewTask, Rejected, RowState
-from aletheia.intake.parsing import parse_entry, stub_of
+from aletheia.intake.lanes.queue import LaneQueue
+from aletheia.intake.models import (
+    UNFINISHED,
+    Claim,
+    ClockAhead,
+    Listed,
+    NewTask,
+    Rejected,
+    RowState,
+)
+from aletheia.intake.parsing import stub_of
 from aletheia.intake.rows import (
     DEAD_NAMES,
     FAILURE_NAMES,
@@ -21,6 +30,7 @@ from aletheia.intake.rows import (
     ROWS,
     Rows,
     computed_values,
+    entry_of,
     kept_values,
 )
 from aletheia.metrics import TASK_RETRIES, TASKS
@@ -42,12 +52,16 @@ HANDED_OUT = {*UNFINISHED, RowState.REPORTED, RowState.CONFLICT} - {RowState.CLA
 log = logging.getLogger(__name__)
 
 
+def _nothing(_: Claim) -> dict[str, Any]:
+    return {}
+
+
 class Claims:
     """The claims of one poller."""
 
     def __init__(self, rows: Rows) -> None:
         self._rows, self._documents, self._clock = rows, rows.documents, rows.clock
-        self.strays = Strays(rows)
+        self.strays, self.queue = Strays(rows), LaneQueue(rows)
 
     async def claim(self, tasks: Sequence[NewTask]) -> list[Claim]:
         """Write claims, each with its whole task; those of faulty tasks with the report of why.
@@ -60,10 +74,11 @@ class Claims:
         async def claim(new_tasks: Sequence[NewTask]) -> list[Claim]:
             rows: dict[Claim, Document] = {}
             counts: dict[str, Counts] = {}
-            for entry, group, generation, problem in new_tasks:
-                row = self._rows.new(entry, group, generation)
-                claim = Claim(entry.row_id, entry, 1, RowState.CLAIMED, until, group)
-                claim.claimed_at = now_s
+            for new_task in new_tasks:
+                entry, problem = new_task.entry, new_task.problem
+                row = self._rows.new(new_task)
+                claim = Claim(entry.row_id, entry, 1, RowState.CLAIMED, until, new_task.group)
+                claim.claimed_at, claim.lane = now_s, new_task.lane
                 code = None if problem is None else problem.code
                 claim.counted_type = counting.type_of(entry, code)
                 if problem is not None:
@@ -108,22 +123,22 @@ class Claims:
         counts = dict.fromkeys((row["_id"] for row in rows), TASKS.add("invalid", "rejected"))
         return len(await self._documents.insert(ROWS, rows, counts=counts))
 
-    async def reopen(
-        self, rows: Sequence[tuple[Document, Entry, str]], bodies: Mapping[str, bytes]
-    ) -> list[Claim]:
+    async def reopen(self, listed: Sequence[Listed], bodies: Mapping[str, bytes]) -> list[Claim]:
         """Claim finished rows that the upstream lists as pending again.
 
         Reports among `bodies`, by row id, are to be sent again, the other tasks to be computed.
         """
         now_s = self._clock.unix_s()
         updates: dict[Claim, Update] = {}
-        for row, entry, group in rows:
+        for row, entry, group, lane in listed:
             claim = self._rows.claim_of(row, entry)
             claim.group, claim.body, claim.claimed_at = group, bodies.get(row["_id"]), now_s
+            claim.lane = lane
             values: dict[str, Any] = {
                 "resent_at": now_s,
                 "task_json": entry.json,
                 "listed_state": entry.listed_state,
+                "lane": lane,
             }
             if claim.body is None:
                 claim.state, claim.attempts = RowState.CLAIMED, 0
@@ -138,14 +153,17 @@ class Claims:
         return await self._rows.take(updates)
 
     async def take_over(self, limit: int) -> list[Claim]:
-        """Take what nobody holds any more: leases run out, waits over, reports due."""
+        """Take what nobody holds any more: leases run out, waits over, reports due.
+
+        What the workers of lanes compute is left to them.
+        """
         ended, now_s = self._rows.terms.ended_where(self._clock.now()), self._clock.unix_s()
         found: list[Document] = []
         for where in (
             {"state": RowState.KEPT, **ended},
-            {"state": RowState.PROCESSING, **ended},
+            {"state": RowState.PROCESSING, "lane": None, **ended},
             {"state": RowState.CLAIMED, **ended},
-            {"state": RowState.WAITING, "lease_until": {"$lt": now_s}},
+            {"state": RowState.WAITING, "lane": None, "lease_until": {"$lt": now_s}},
         ):
             if len(found) < limit:
                 found += await self._documents.find(
@@ -153,30 +171,42 @@ class Claims:
                 )
         if len(found) < limit:
             found += await self.strays.find(limit - len(found))
-        return await self._take_rows(found)
+        return await self.take_rows(found)
 
-    async def _take_rows(self, found: Sequence[Document]) -> list[Claim]:
-        """Claim rows as they were found; what somebody else has taken meanwhile is left out."""
+    async def take_rows(
+        self, found: Sequence[Document], values_of: Callable[[Claim], dict[str, Any]] = _nothing
+    ) -> list[Claim]:
+        """Claim rows as they were found; what somebody else has taken meanwhile is left out.
+
+        `values_of` is what else to set in the row of a claim.
+        """
         updates: dict[Claim, Update] = {}
         for row in found:
             try:
-                entry = parse_entry(row["task_json"])
+                entry = entry_of(row)
             except Exception as fault:  # noqa: BLE001 - whatever it is, it is of this row
                 await self._rows.leave_out_row(row, fault)
                 continue
             claim = self._rows.claim_of(row, entry)
             claim.was_taken_over = True
-            if claim.state is RowState.WAITING:
+            if claim.state in (RowState.WAITING, RowState.QUEUED):
                 claim.state = RowState.PROCESSING
             as_read = {name: row[name] for name in ("token", "state", "lease_until")}
-            updates[claim] = self._rows.taking(claim, as_read)
+            updates[claim] = self._rows.taking(claim, as_read, values_of(claim))
         return await self._rows.take(updates)
 
     async def acknowledge(self, claims: Sequence[Claim]) -> list[Claim]:
-        """Record that the upstream acknowledged `processing`; return what is still ours."""
-        values = {"state": RowState.PROCESSING, "processing_at": self._clock.unix_s()}
+        """Record that the upstream acknowledged `processing`; return what is still ours.
+
+        What is for a lane is handed over to it in the same write.
+        """
+        moment = {"processing_at": self._clock.unix_s()}
+        values = {"state": RowState.PROCESSING, **moment}
         change = Change(set=values, unset=["report_error"])
-        return await self._rows.move(claims, RowState.PROCESSING, lambda _: change)
+        own = [claim for claim in claims if claim.lane is None]
+        for_lanes = [claim for claim in claims if claim.lane is not None]
+        accepted = await self._rows.move(own, RowState.PROCESSING, lambda _: change) if own else []
+        return [*accepted, *await self.queue.hand_over(for_lanes, moment)]
 
     async def count_attempts(self, claims: Sequence[Claim]) -> None:
         """Record one more failed computation of each claim."""
@@ -193,12 +223,13 @@ class Claims:
         until = min(until, self._clock.unix_s() + MAX_DEFERRAL_S)
         why_not = {"code": why.code, "message": str(why)}
         values = {**self._rows.lease(until, None), "waiting_until": until, "waiting_for": why_not}
+        values |= {"takes": 0} if any(claim.lane for claim in claims) else {}
         waiting = {"state": RowState.WAITING, **values}
-        await self._rows.move(
-            claims,
-            RowState.WAITING,
-            lambda claim: Change(set={**waiting, **computed_values(claim)}),
-        )
+
+        def change_for(claim: Claim) -> Change:
+            return Change(set={**waiting, **computed_values(claim)})
+
+        await self._rows.move(claims, RowState.WAITING, change_for)
 
     async def supersede(self, row_ids: Sequence[str]) -> int:
         """Abandon rows whose id the upstream hands out with other content."""
@@ -213,7 +244,10 @@ class Claims:
                     change,
                     {"state": row["state"]},
                     counting.moved(
-                        counting.type_in(row), RowState(row["state"]), RowState.SUPERSEDED
+                        counting.type_in(row),
+                        RowState(row["state"]),
+                        RowState.SUPERSEDED,
+                        row.get("lane"),
                     ),
                 )
                 for row_id, row in rows.items()
@@ -234,7 +268,7 @@ class Claims:
         updates = [
             Update(
                 claim.row_id,
-                Change(set={**released, **failed.get(claim.row_id, {})}),
+                Change(set={**released, **_untaken(claim), **failed.get(claim.row_id, {})}),
                 self._rows.held_where(claim),
             )
             for claim in claims
@@ -294,6 +328,11 @@ class Claims:
             newest = max([row["generation"] for row in rows if row["state"] in HANDED_OUT] or [0])
             superseded |= {row["_id"] for row in rows if row["generation"] < newest}
         return superseded
+
+
+def _untaken(claim: Claim) -> dict[str, Any]:
+    """Return what to set in the row of a claim that is released before its end."""
+    return {} if claim.lane is None else {"takes": max(0, claim.takes - 1)}
 
 
 class Strays:

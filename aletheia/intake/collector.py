@@ -10,7 +10,17 @@ from aletheia.errors import AletheiaError, TooLong, Unauthorized, Unavailable
 from aletheia.intake.admission import Admission
 from aletheia.intake.concurrency import all_of, isolated
 from aletheia.intake.held_claims import Batch, HeldClaims
-from aletheia.intake.models import UNFINISHED, Claim, Entry, NewTask, Page, RowState, Task
+from aletheia.intake.lanes.capacity import LANE_MAX_WAITING, LaneCapacity
+from aletheia.intake.models import (
+    UNFINISHED,
+    Claim,
+    Entry,
+    Listed,
+    NewTask,
+    Page,
+    RowState,
+    Task,
+)
 from aletheia.intake.pages import PageReader
 from aletheia.intake.ports import UPSTREAM, Upstream
 from aletheia.intake.reporter import Reporter
@@ -23,19 +33,26 @@ class _Plan:
     """What to do about the entries of a page."""
 
     new: list[NewTask] = field(default_factory=list[NewTask])
-    again: list[tuple[Document, Entry, str]] = field(
-        default_factory=list[tuple[Document, Entry, str]]
-    )
+    again: list[Listed] = field(default_factory=list[Listed])
     superseded: list[Document] = field(default_factory=list[Document])
 
 
 class Collector:
-    """Fills batches from the ledger and from the upstream's pending list."""
+    """Fills batches from the ledger and from the upstream's pending list.
+
+    `lane_max_waiting` is how many tasks may wait in a lane before further ones stay pending.
+    """
 
     def __init__(
-        self, upstream: Upstream, admission: Admission, reporter: Reporter, held: HeldClaims
+        self,
+        upstream: Upstream,
+        admission: Admission,
+        reporter: Reporter,
+        held: HeldClaims,
+        lane_max_waiting: int = LANE_MAX_WAITING,
     ) -> None:
         self._admission, self._reporter, self._held = admission, reporter, held
+        self._lanes = LaneCapacity(held.ledger.claims.queue, lane_max_waiting)
         self._pages = PageReader(upstream, held)
         self._blocked_head: int | None = None
 
@@ -55,7 +72,8 @@ class Collector:
 
     async def _collect_into(self, batch: Batch) -> None:
         try:
-            await self._take_over(batch)
+            while await self._take_over(batch):
+                pass  # what was handed over has made capacity for more
             await self._claim_pages(batch)
         except AletheiaError as problem:
             # What was claimed and did not make it into the batch is nobody's work now.
@@ -93,9 +111,11 @@ class Collector:
         if count:
             log.warning("blocked_head: %d pending tasks must wait, and hide others", count)
 
-    async def _take_over(self, batch: Batch) -> None:
+    async def _take_over(self, batch: Batch) -> bool:
+        """Take over what nobody holds; return whether there may be more that could be taken."""
         held, ledger = self._held, self._held.ledger
-        claims = await held.take(ledger.claims.take_over(held.batch), batch)
+        limit, handed_over = held.batch - batch.size, held.tally.handed_over
+        claims = await held.take(ledger.claims.take_over(limit), batch)
         held.tally.taken_over += len(claims)
         unsent: list[Claim] = []
         superseded = await ledger.claims.newer_work([claim.entry.id for claim in claims])
@@ -109,7 +129,7 @@ class Collector:
                 continue
             # What could be computed when it was claimed may not be now.
             problem, group = self._admission.check(claim.entry)
-            claim.group = group or ""
+            claim.group, claim.lane = group or "", self._admission.lane(claim.entry)
             if problem is None and group is None:
                 await held.release([claim], for_s=held.settings.polling_interval_seconds)
             elif problem is not None:
@@ -118,15 +138,19 @@ class Collector:
                 batch.ready += held.keep_ours([claim], kept)
             elif claim.state is RowState.CLAIMED:
                 unsent.append(claim)
+            elif claim.lane is not None:
+                await self._reporter.hand_over([claim])
             else:
                 batch.work.append(claim)
         tasks = [(claim.task, claim.group) for claim in unsent]
         deferred = await self._admission.find_deferred(tasks, batch, asks_again=True)
+        deferred |= await self._lanes.find_surplus([(c.task.id, c.lane) for c in unsent])
         # What exceeds the capacity is still pending upstream.
         left_over = [claim for claim in unsent if claim.task.id in deferred]
         await held.release(left_over, for_s=held.settings.polling_interval_seconds)
         to_send = [claim for claim in unsent if claim.task.id not in deferred]
         await self._reporter.send_processing(to_send, batch)
+        return len(claims) == limit > 0 and held.tally.handed_over > handed_over
 
     async def _act_on(self, page: Page, batch: Batch) -> tuple[int, int]:
         """Act on as many entries of a page as fit the batch, after those that must wait.
@@ -161,7 +185,7 @@ class Collector:
     ) -> int:
         held, ledger, tally = self._held, self._held.ledger, self._held.tally
         plan = self._plan(entries, rows)
-        bodies = await ledger.reports.bodies_of([row for row, _, _ in plan.again])
+        bodies = await ledger.reports.bodies_of([listed.row for listed in plan.again])
         await self._leave_deferred(plan, bodies, batch)
         taken = await held.take(ledger.claims.claim(plan.new), batch)
         reopened = await held.take(ledger.claims.reopen(plan.again, bodies), batch)
@@ -172,7 +196,9 @@ class Collector:
         tally.resent += sum(claim.is_resend for claim in to_report)
         processing = self._reporter.send_processing(to_compute, batch)
         await all_of(processing, self._reporter.send(to_report))
-        accepted = [claim for claim in to_compute if claim.state is RowState.PROCESSING]
+        accepted = [
+            claim for claim in to_compute if claim.state in (RowState.PROCESSING, RowState.QUEUED)
+        ]
         # What an id was handed out for before is given up once the upstream has taken the new.
         ids = {claim.entry.id for claim in [*accepted, *to_report]}
         old = [row["_id"] for row in plan.superseded if row["task_id"] in ids]
@@ -181,14 +207,17 @@ class Collector:
 
     async def _leave_deferred(self, plan: _Plan, bodies: dict[str, bytes], batch: Batch) -> None:
         """Leave pending what breakers, limits and budgets defer now."""
+        again = [listed for listed in plan.again if listed.row["_id"] not in bodies]
         wanted = [
-            *((task.entry, task.group) for task in plan.new if task.problem is None),
-            *((entry, group) for row, entry, group in plan.again if row["_id"] not in bodies),
+            *((task.entry, task.group, task.lane) for task in plan.new if task.problem is None),
+            *((listed.entry, listed.group, listed.lane) for listed in again),
         ]
-        tasks = [(entry.task, group) for entry, group in wanted if isinstance(entry.task, Task)]
-        if ids := await self._admission.find_deferred(tasks, batch):
+        tasks = [(e.task, group) for e, group, _ in wanted if isinstance(e.task, Task)]
+        ids = await self._admission.find_deferred(tasks, batch)
+        left = [(entry.id, lane) for entry, _, lane in wanted if entry.id not in ids]
+        if ids := ids | await self._lanes.find_surplus(left):
             plan.new = [task for task in plan.new if task.entry.id not in ids]
-            plan.again = [planned for planned in plan.again if planned[1].id not in ids]
+            plan.again = [listed for listed in plan.again if listed.entry.id not in ids]
 
     async def _release(self, claims: Sequence[Claim]) -> None:
         try:
@@ -206,14 +235,14 @@ class Collector:
             problem, group = self._admission.check(entry)
             if problem is None and group is None:
                 continue
-            group = group or ""
+            group, lane = group or "", self._admission.lane(entry)
             if same is not None and self._held.ledger.claims.is_settled(same):
                 continue
             plan.superseded += [
                 row for row in of_id if row is not same and row["state"] in UNFINISHED
             ]
             if same is not None:
-                plan.again.append((same, entry, group))
+                plan.again.append(Listed(same, entry, group, lane))
             else:
-                plan.new.append(NewTask(entry, group, len(of_id) + 1, problem))
+                plan.new.append(NewTask(entry, group, len(of_id) + 1, problem, lane))
         return plan

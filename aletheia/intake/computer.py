@@ -6,17 +6,8 @@ import logging
 from collections.abc import Generator, Sequence
 
 from aletheia import telemetry
-from aletheia.analysis.processor import Finished
-from aletheia.errors import (
-    AletheiaError,
-    BadAnswer,
-    ComputeFailed,
-    Deferred,
-    Misconfigured,
-    ModelUnavailable,
-    Refused,
-    Unavailable,
-)
+from aletheia.analysis.processor import OUTAGES, Finished
+from aletheia.errors import AletheiaError, BadAnswer, ComputeFailed, Refused, TooSlow, Unavailable
 from aletheia.intake.concurrency import all_of, isolated
 from aletheia.intake.held_claims import Batch, HeldClaims
 from aletheia.intake.models import Claim, Outcome, RowState
@@ -26,12 +17,6 @@ from aletheia.logs import about_tasks
 from aletheia.store.backoff import MAX_WAIT_S, Backoff
 
 log = logging.getLogger(__name__)
-
-OUTAGES = (Unavailable, ModelUnavailable, Deferred, Refused, Misconfigured)
-"""What makes a task wait rather than fail, and uses up none of its attempts.
-
-A provider that refuses us, for a wrong key or a wrong setting, says nothing about the task.
-"""
 
 
 class Computer:
@@ -53,10 +38,16 @@ class Computer:
                 groups.setdefault((claim.task.type, claim.group), []).append(claim)
             about = {telemetry.TASKS: len(batch.work)}
             with telemetry.span(telemetry.COMPUTE, parent=batch.traceparent, attributes=about):
-                await all_of(*(self._compute_group(batch, *key, groups[key]) for key in groups))
+                parts = [(key, part) for key in groups for part in self._parts(key, groups[key])]
+                await all_of(*(self._compute_group(batch, *key, part) for key, part in parts))
         finally:
             batch.kept.put_nowait(None)
         return self._held.tally.computed - before
+
+    def _parts(self, key: tuple[str, str], claims: Sequence[Claim]) -> list[Sequence[Claim]]:
+        """Return claims of one type and group as its processor takes them at once."""
+        size = self._processors.inputs_per_call(key[0]) or len(claims)
+        return [claims[start : start + size] for start in range(0, len(claims), size)]
 
     async def _compute_group(
         self, batch: Batch, task_type: str, group: str, claims: Sequence[Claim]
@@ -99,8 +90,19 @@ class Computer:
         tried = {claim.row_id for claim in again}
         unanswered = [claim for claim in claims if claim.state is RowState.PROCESSING]
         left = [c for c in unanswered if c in self._held and c.row_id not in tried]
-        if not left:
-            return again
+        return again + (await self._settle(batch, task_type, group, left, problem) if left else [])
+
+    async def _settle(
+        self,
+        batch: Batch,
+        task_type: str,
+        group: str,
+        left: Sequence[Claim],
+        problem: AletheiaError,
+    ) -> list[Claim]:
+        """Settle what a call did not answer, for what it ended with; return what to try again."""
+        if isinstance(problem, TooSlow) and len(left) > 1:
+            return list(left)  # alone it shows which of them it was
         if is_costly(problem):
             # It may be the same next time, and each time costs something: so it counts.
             final = [claim for claim in left if not self._held.has_attempts(claim)]
@@ -109,8 +111,8 @@ class Computer:
             await self._keep_failures(batch, [(claim, problem) for claim in final])
         if isinstance(problem, OUTAGES):
             await self._wait(task_type, group, left, problem)
-            return again
-        return again + await self._settle_failures(batch, [(claim, problem) for claim in left])
+            return []
+        return await self._settle_failures(batch, [(claim, problem) for claim in left])
 
     async def _keep(
         self, batch: Batch, group: str, claims: Sequence[Claim], finished: Sequence[Finished]

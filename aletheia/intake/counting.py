@@ -10,6 +10,7 @@ from aletheia.intake.models import UNFINISHED, Entry, RowState, Task
 from aletheia.metrics import (
     DEAD_LETTERS,
     DEAD_LETTERS_ADDED,
+    LANE_WAITING,
     LEDGER_ROWS,
     QUEUE_WAIT,
     TASK_DURATION,
@@ -17,6 +18,12 @@ from aletheia.metrics import (
     TASKS,
 )
 from aletheia.series import NOTHING, Counts, merged
+
+IN_LANE: Final = (RowState.QUEUED, RowState.WAITING)
+"""States in which a task of a lane waits for its workers."""
+
+LANES_WITH_WORKERS: Final = ("media", "llm")
+"""Lanes other than that of the shifts themselves (SPEC §1, Lanes)."""
 
 UNKNOWN_TYPE: Final = "unknown_type"
 """Code of a task whose type nobody computes."""
@@ -55,8 +62,13 @@ def type_in(row: Document) -> str:
 
 
 @lru_cache(maxsize=1024)
-def moved(counted_type: str, before: RowState | None, after: RowState) -> Counts:
-    """Return what a row adds that goes from one state to another; `None` before it is there."""
+def moved(
+    counted_type: str, before: RowState | None, after: RowState, lane: str | None = None
+) -> Counts:
+    """Return what a row adds that goes from one state to another; `None` before it is there.
+
+    `lane` is the one whose workers compute it, if it has one.
+    """
     if before == after:
         return NOTHING
     parts: list[Counts] = []
@@ -66,6 +78,8 @@ def moved(counted_type: str, before: RowState | None, after: RowState) -> Counts
         parts.append(LEDGER_ROWS.add(after))
     if after in _EVENTS:
         parts.append(TASKS.add(counted_type, _EVENTS[after]))
+    if lane in LANES_WITH_WORKERS and (before in IN_LANE) != (after in IN_LANE):
+        parts.append(LANE_WAITING.add(str(lane), by=1 if after in IN_LANE else -1))
     return merged(*parts)
 
 

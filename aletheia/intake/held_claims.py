@@ -81,6 +81,11 @@ class HeldClaims:
         elif self._stopped_at is None:
             self._stopped_at = self._clock.steady_s()
 
+    @property
+    def task_ids(self) -> list[str]:
+        """The ids of the tasks in hand, the one claimed first at the head."""
+        return [claim.entry.id for claim in self._claims.values()]
+
     def __contains__(self, claim: Claim) -> bool:
         return self._claims.get(claim.row_id) is claim
 

@@ -6,6 +6,7 @@ A row stands for one content of one upstream id. Its life:
        │            │  ▲         │ ├──▶ conflict      delivered elsewhere
        │            ▼  │         │ └──▶ dead          the upstream refuses the report
        │          waiting        └────▶ kept          again later, for ever
+       ├──▶ queued                                    for the workers of a lane, see `lanes`
        └──▶ conflict | dead
 
 Whoever holds a row has a lease on it and a token. Every write names the token; a write with an
@@ -16,11 +17,12 @@ from typing import Final
 
 from aletheia.documents import Change, Document, Documents, Update
 from aletheia.intake.claims import Claims
+from aletheia.intake.counting import LANES_WITH_WORKERS
 from aletheia.intake.dead_letters import DeadLetters
 from aletheia.intake.models import IntakeStatus, RowState
 from aletheia.intake.reports import RESULTS, Reports
 from aletheia.intake.rows import FLAGS, LEASED, ROWS, Rows
-from aletheia.metrics import DEAD_LETTERS, LEDGER_ROWS, UNFINISHED_STATES
+from aletheia.metrics import DEAD_LETTERS, LANE_WAITING, LEDGER_ROWS, UNFINISHED_STATES
 from aletheia.settings import IntakeSettings
 from aletheia.store.clock import SYSTEM_CLOCK, Clock
 from aletheia.store.counters import correct_gauge
@@ -53,6 +55,7 @@ class Ledger:
         for names in (["task_id"], ["state", "lease_until"], ["dead_code"], ["finished_at"]):
             await self._documents.ensure_index(ROWS, names)
         await self._documents.ensure_index(RESULTS, ["expires_at"])
+        await self.claims.queue.prepare()
 
     async def overview(self) -> IntakeStatus:
         """Count what an operator asks about first."""
@@ -95,7 +98,12 @@ class Ledger:
         async def count_dead() -> dict[tuple[str, ...], int]:
             return {(): await self._documents.count(ROWS, {"dead_code": {"$gt": ""}})}
 
+        async def count_in_lanes() -> dict[tuple[str, ...], int]:
+            queue = self.claims.queue
+            return {(lane,): await queue.count_waiting(lane) for lane in LANES_WITH_WORKERS}
+
         await correct_gauge(self._documents, LEDGER_ROWS, count_unfinished)
+        await correct_gauge(self._documents, LANE_WAITING, count_in_lanes)
         await correct_gauge(self._documents, DEAD_LETTERS, count_dead)
 
     async def is_paused(self) -> bool:

@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple, TypeAlias
 
 from pydantic import BaseModel, Field, StringConstraints
 
+from aletheia.documents import Document
 from aletheia.errors import InvalidTask
 from aletheia.text.grammar import agree
 
@@ -18,6 +19,7 @@ class RowState(StrEnum):
 
     CLAIMED = "claimed"  # ours; the upstream has not acknowledged `processing` yet
     PROCESSING = "processing"  # it has: only the ledger knows this task now
+    QUEUED = "queued"  # likewise, and handed over to its lane, where a worker takes it
     WAITING = "waiting"  # deferred after `processing` until `waiting_until`
     KEPT = "kept"  # the report is written down, and not acknowledged yet
     REPORTED = "reported"  # the upstream acknowledged the report
@@ -27,7 +29,10 @@ class RowState(StrEnum):
     REJECTED = "rejected"  # without a usable id, or it makes work on it fail unexpectedly
 
 
-UNFINISHED = (RowState.CLAIMED, RowState.PROCESSING, RowState.WAITING, RowState.KEPT)
+UNFINISHED = (
+    *(RowState.CLAIMED, RowState.PROCESSING, RowState.QUEUED),
+    *(RowState.WAITING, RowState.KEPT),
+)
 """States in which the ledger still owes the upstream something."""
 
 
@@ -39,25 +44,37 @@ class Task(BaseModel, frozen=True):
     input: dict[str, Any]  # the dialect's parameters are merged in below it
     callback_route: Any = None
     callback_params: Any = None
+    job_id: str = ""  # of the job it belongs to; empty where it belongs to none
     retry_count: int = Field(default=0, ge=0)  # tries the upstream has counted already
     max_retries: int | None = Field(default=None, ge=0)  # after the first; `None`: as set
     created_at: float | None = None  # by the upstream's clock, Unix time, seconds
     content_hash: str  # SHA-256 of type and input, hexadecimal; equal content is equal work
 
 
+Origin: TypeAlias = Literal["upstream", "pushed"]
+"""Where a task comes from: the upstream's list, or a request to our own service."""
+
+PUSHED: Final = "#pushed"
+"""The end of the id of a pushed task's row; those of polled ones end in 16 hexadecimal digits."""
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry of a page that has a usable id."""
+    """One entry of a page, or of a request to the service, that has a usable id."""
 
     id: str
     content_hash: str  # of the content, or of the whole entry where the content cannot be made out
     json: str  # the entry as it came
     task: Task | InvalidTask  # the task, or what is wrong with it
     listed_state: str | None = None  # the task's own state as it was listed
+    origin: Origin = "upstream"
+    callback_url: str | None = None  # where the report of a pushed task is sent, if anywhere
 
     @property
     def row_id(self) -> str:
-        """The id of this content's row in the ledger."""
+        """The id of this content's row in the ledger; a pushed task has one content for ever."""
+        if self.origin == "pushed":
+            return f"{self.id}{PUSHED}"
         return f"{self.id}#{self.content_hash[:16]}"
 
 
@@ -68,6 +85,16 @@ class NewTask(NamedTuple):
     group: str  # as `Claim.group`
     generation: int  # of the work under its id, from 1
     problem: InvalidTask | None = None  # why it cannot be done
+    lane: str | None = None  # as `Claim.lane`
+
+
+class Listed(NamedTuple):
+    """A finished task that the upstream lists as pending again: its row, and what is listed."""
+
+    row: Document
+    entry: Entry
+    group: str
+    lane: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +130,12 @@ class Claim:
     state: RowState  # of the row, as we last wrote it
     lease_until: float
     group: str = ""  # model, or whatever else is computed together
+    lane: str | None = None  # whose workers compute it; `None`: the shift itself
+    takes: int = 0  # how often a worker has taken it from its lane without an end
     attempts: int = 0  # computations that failed so far
     report_tries: int = 0
     report_error: Mapping[str, Any] | None = None  # what is in the way of its report, since when
+    kept_at: float | None = None  # when its report was written down, Unix time, seconds
     body: bytes | None = None  # the report, once there is one, byte for byte
     counted_type: str = "invalid"  # see `aletheia.intake.counting`
     claimed_at: float = 0.0  # when this work began, Unix time, seconds
@@ -139,6 +169,7 @@ class Tally:
     conflicts: int = 0
     dead: int = 0
     waiting: int = 0
+    handed_over: int = 0
     resent: int = 0
     rejected: int = 0
     superseded: int = 0

@@ -167,6 +167,7 @@ def _read_task(task_id: str, fields: Mapping[str, object]) -> Task:
             input=_input_of(found_input, _unless_empty(parameters)),
             callback_route=fields.get("callbackRoute"),
             callback_params=fields.get("callbackParams"),
+            job_id=_read_job(fields.get("job_id")),
             retry_count=cast("int", _unless_empty(fields.get("retry_count")) or 0),
             max_retries=cast("int | None", _unless_empty(fields.get("max_retries"))),
             created_at=_read_moment(_first(fields, _CREATED_NAMES)),
@@ -176,6 +177,14 @@ def _read_task(task_id: str, fields: Mapping[str, object]) -> Task:
         first = problem.errors(include_url=False, include_input=False)[0]
         name = ".".join(str(part) for part in first["loc"])
         raise InvalidTask("invalid_task", f"{name}: {first['msg']}") from problem
+
+
+def _read_job(found: object) -> str:
+    """Read the id of a task's job; what is none belongs to no job, since it only decides turns."""
+    if isinstance(found, int) and not isinstance(found, bool):
+        found = str(found)
+    is_usable = isinstance(found, str) and found.isprintable() and len(found) <= MAX_ID_LENGTH
+    return found.strip() if is_usable and isinstance(found, str) else ""
 
 
 def _read_moment(found: object) -> float | None:

@@ -56,9 +56,43 @@ async def drain_parts(
     await drain(collect_next, process)
 
 
-async def _first_of(under_way: set[asyncio.Future[Any]]) -> set[asyncio.Future[Any]]:
+async def drain_slots(
+    collect: Callable[[], Awaitable[B]],
+    process: Callable[[B], Awaitable[Any]],
+    *,
+    slots: int,
+    has_work: Callable[[], Awaitable[bool]],
+    poll_s: float,
+) -> None:
+    """Keep batches under way in `slots`, each collected when one is free, until all are done.
+
+    While a slot is free and others are not, `has_work` is asked every `poll_s` seconds whether
+    there is something to collect. Failures are raised as by `drain`.
+    """
+    under_way: set[asyncio.Future[Any]] = set()
+    try:
+        while True:
+            while len(under_way) < slots and (not under_way or await has_work()):
+                if not (batch := await collect()).size:
+                    break
+                under_way.add(asyncio.ensure_future(process(batch)))
+            if not under_way:
+                return
+            is_full = len(under_way) >= slots
+            under_way = await _first_of(under_way, timeout_s=None if is_full else poll_s)
+    finally:
+        for future in under_way:
+            future.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
+
+
+async def _first_of(
+    under_way: set[asyncio.Future[Any]], timeout_s: float | None = None
+) -> set[asyncio.Future[Any]]:
     """Wait for whichever ends first, and return the others; its failure is raised bare."""
-    done, others = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+    done, others = await asyncio.wait(
+        under_way, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED
+    )
     for future in done:
         future.result()
     return others

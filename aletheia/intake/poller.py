@@ -2,18 +2,28 @@
 
 import contextlib
 from collections.abc import AsyncGenerator
+from typing import Protocol
 
 from aletheia.intake.admission import Admission
 from aletheia.intake.collector import Collector
 from aletheia.intake.computer import Computer
 from aletheia.intake.concurrency import all_of
 from aletheia.intake.held_claims import Batch, HeldClaims
+from aletheia.intake.lanes.capacity import LANE_MAX_WAITING
 from aletheia.intake.ledger import Ledger
-from aletheia.intake.ports import Processors, Upstream
+from aletheia.intake.ports import Callbacks, Processors, Upstream
 from aletheia.intake.replayer import Replayer
 from aletheia.intake.reporter import Reporter
 from aletheia.settings import LOCAL_BATCH_TASKS
 from aletheia.store.lease import renewing
+
+
+class Collecting(Protocol):
+    """Fills batches."""
+
+    async def collect(self) -> Batch:
+        """Claim the next batch; an empty one where there is nothing to do."""
+        ...
 
 
 class Poller:
@@ -25,12 +35,17 @@ class Poller:
         ledger: Ledger,
         processors: Processors,
         batch: int = LOCAL_BATCH_TASKS,
+        *,
+        lane_max_waiting: int = LANE_MAX_WAITING,
+        callbacks: Callbacks | None = None,
     ) -> None:
         self.upstream = upstream
         self.held = HeldClaims(ledger, batch)
-        self.reporter = Reporter(upstream, self.held)
+        self.reporter = Reporter(upstream, self.held, callbacks)
         admission = Admission(processors, self.held)
-        self.collector = Collector(upstream, admission, self.reporter, self.held)
+        self.collector: Collecting = Collector(
+            upstream, admission, self.reporter, self.held, lane_max_waiting
+        )
         self.replayer = Replayer(admission, self.reporter, self.held)
         self.computer = Computer(processors, self.held)
 

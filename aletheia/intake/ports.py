@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final, Protocol
 
-from aletheia.analysis.processor import Finished
+from aletheia.analysis.processor import Finished, Lane
 
 UPSTREAM: Final = "upstream"
 """What errors call the upstream."""
@@ -35,8 +35,27 @@ class Upstream(Protocol):
         ...
 
 
+class Callbacks(Protocol):
+    """Sends the reports of pushed tasks to whoever asked for them."""
+
+    async def post(self, address: str, body: bytes, event_id: str) -> None:
+        """Send one report, signed; `body` is the same each time.
+
+        Raises:
+            Refused: the receiver will not take this report, ever.
+            InvalidTask: the address can never be used.
+            AletheiaError: anything else; it may take it later.
+        """
+        ...
+
+
 class Processors(Protocol):
     """Everything that can be computed, by task type."""
+
+    @property
+    def types(self) -> Sequence[str]:
+        """The task types that can be computed."""
+        ...
 
     def admit(self, task_type: str, task_input: Mapping[str, Any]) -> str:
         """Check an input before it is claimed; return the group it is computed with."""
@@ -49,6 +68,14 @@ class Processors(Protocol):
 
         `Deferred` and `Misconfigured` say that it is none, and why.
         """
+        ...
+
+    def lane(self, task_type: str) -> Lane:
+        """Return the lane of a type; `intake` where it is not known."""
+        ...
+
+    def inputs_per_call(self, task_type: str) -> int | None:
+        """Return how many inputs go into one call of `process` at most; `None` is no bound."""
         ...
 
     def process(

@@ -9,8 +9,8 @@ from aletheia.errors import AletheiaError, InvalidTask, Refused
 from aletheia.intake.admission import Admission
 from aletheia.intake.held_claims import Batch, HeldClaims
 from aletheia.intake.models import Claim
-from aletheia.intake.parsing import parse_entry
 from aletheia.intake.reporter import Reporter
+from aletheia.intake.rows import entry_of
 from aletheia.logs import about_task
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class Replayer:
 
     async def _revive(self, dead_letter: Document, batch: Batch, *, is_superseded: bool) -> None:
         try:
-            entry = parse_entry(dead_letter["task_json"])
+            entry = entry_of(dead_letter)
         except Exception as fault:  # noqa: BLE001 - whatever it is, it is of this row
             self._held.tally.refused_replays += 1
             await self._held.ledger.rows.leave_out_row(dead_letter, fault)
@@ -57,6 +57,7 @@ class Replayer:
         dead_letters = self._held.ledger.dead_letters
         claiming = dead_letters.revive(dead_letter, entry, group or "")
         for claim in await self._held.take(claiming, batch):
+            claim.lane = self._admission.lane(entry)
             if problem is not None and (claim.body is None or is_superseded):
                 await self._refuse(claim, problem, None)
             else:
@@ -73,6 +74,8 @@ class Replayer:
                 raise answer
         elif not await self._held.ledger.dead_letters.recall(claim):
             self._held.drop([claim])
+        elif claim.body is None and claim.lane is not None:
+            await self._reporter.hand_over([claim])
         elif claim.body is None:
             batch.work.append(claim)
         else:

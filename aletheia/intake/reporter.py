@@ -8,9 +8,10 @@ from aletheia import telemetry
 from aletheia.errors import AletheiaError, Conflict, NotFound, Refused, Unauthorized
 from aletheia.intake.concurrency import all_of
 from aletheia.intake.held_claims import Batch, HeldClaims
-from aletheia.intake.models import Claim, Task
+from aletheia.intake.models import Claim, RowState, Task
 from aletheia.intake.parsing import routing_json
-from aletheia.intake.ports import INVALID, Upstream
+from aletheia.intake.ports import INVALID, Callbacks, Upstream
+from aletheia.intake.pushed import gives_up, send_callback
 from aletheia.intake.wording import failure_in
 from aletheia.logs import about_task
 
@@ -21,10 +22,15 @@ log = logging.getLogger(__name__)
 
 
 class Reporter:
-    """Sends changes of state, and settles the claims by what is answered."""
+    """Sends changes of state, and settles the claims by what is answered.
 
-    def __init__(self, upstream: Upstream, held: HeldClaims) -> None:
-        self._upstream, self._held = upstream, held
+    About pushed tasks nothing goes to the upstream, and their reports go by `callbacks`.
+    """
+
+    def __init__(
+        self, upstream: Upstream, held: HeldClaims, callbacks: Callbacks | None = None
+    ) -> None:
+        self._upstream, self._held, self._callbacks = upstream, held, callbacks
 
     async def send_processing(self, claims: Sequence[Claim], batch: Batch) -> int:
         """Send `processing` for claims; put those that are ours to compute into a batch."""
@@ -36,12 +42,24 @@ class Reporter:
             return await self.claim(claim)
 
         accepted = await self._send_all(claims, send, self._held.ledger.claims.acknowledge)
-        batch.work += accepted
+        self._leave([claim for claim in accepted if claim.state is RowState.QUEUED])
+        batch.work += [claim for claim in accepted if claim.state is not RowState.QUEUED]
         return len(accepted)
+
+    async def hand_over(self, claims: Sequence[Claim]) -> None:
+        """Leave claims that the upstream acknowledged to the workers of their lanes."""
+        queued = await self._held.ledger.claims.queue.hand_over(claims)
+        self._leave(self._held.keep_ours(claims, queued))
+
+    def _leave(self, queued: Sequence[Claim]) -> None:
+        self._held.drop(queued)
+        self._held.tally.handed_over += len(queued)
 
     async def claim(self, claim: Claim) -> AletheiaError | None:
         """Send `processing` for a claim; return what was in the way, if anything was."""
         answer = None
+        if claim.entry.origin == "pushed":
+            return answer
         try:
             wording = self._held.ledger.rows.wording(claim.entry)
             await self._upstream.report(claim.entry.id, wording.processing())
@@ -83,7 +101,8 @@ class Reporter:
                 await self._held.release([claim])
             elif is_held or await self._held.confirm([claim]):
                 answer = await self._report(claim)
-                self._held.forbidden.note(claim.entry.id, answer)
+                if claim.entry.origin == "upstream":
+                    self._held.forbidden.note(claim.entry.id, answer)
                 return answer
             return None
 
@@ -103,7 +122,7 @@ class Reporter:
 
         async def send_in_turn(claim: Claim) -> AletheiaError | None:
             async with self._held.turns:
-                if self._held.forbidden.is_ours:
+                if self._held.forbidden.is_ours and claim.entry.origin == "upstream":
                     await self._held.release([claim])
                     return None
                 return await send(claim)
@@ -117,12 +136,14 @@ class Reporter:
             # What is to be computed and no longer ours is settled by whoever has it.
             if answer is not None and (claim.body is not None or claim in self._held):
                 await self._settle(claim, answer)
-        self._held.forbidden.check(answers)
+        self._held.forbidden.check(a for c, a in pairs if c.entry.origin == "upstream")
         return accepted
 
     async def _report(self, claim: Claim) -> AletheiaError | None:
         assert claim.body is not None
         try:
+            if claim.entry.origin == "pushed":
+                return await send_callback(self._callbacks, claim)
             try:
                 await self._upstream.report(claim.entry.id, claim.body)
             except Refused as refusal:
@@ -149,6 +170,9 @@ class Reporter:
 
     async def _settle(self, claim: Claim, answer: AletheiaError) -> None:
         held, tally, is_claim = self._held, self._held.tally, claim.body is None
+        if claim.entry.origin == "pushed":
+            await self._settle_callback(claim, answer)
+            return
         is_gone = isinstance(answer, NotFound) and (is_claim or claim.was_reported)
         level, what = logging.WARNING, "released"
         if isinstance(answer, Conflict) or is_gone:
@@ -172,6 +196,19 @@ class Reporter:
         held.drop([claim])
         task_id = claim.entry.id
         log.log(level, "task %r: %s, %s", task_id, what, answer, extra=about_task(task_id))
+
+    async def _settle_callback(self, claim: Claim, answer: AletheiaError) -> None:
+        held, task_id = self._held, claim.entry.id
+        code = gives_up(claim, answer, held.ledger.clock.unix_s())
+        if code is not None:
+            what, held.tally.dead = "dead letter", held.tally.dead + 1
+            await held.ledger.dead_letters.add(claim, code, answer)
+        else:
+            held.tally.deferred_reports += 1
+            pause_s = await held.ledger.reports.defer(claim, answer)
+            what = f"called back again in {pause_s:.0f} s"
+        held.drop([claim])
+        log.warning("task %r: %s, %s", task_id, what, answer, extra=about_task(task_id))
 
     def _count(self, claim: Claim) -> None:
         task = claim.entry.task

@@ -20,6 +20,8 @@ from aletheia.store.backoff import Backoff
 
 RESULTS: Final = "aletheia_results"
 
+SECONDS_A_DAY: Final = 86_400
+
 MAX_BACKOFF_S: Final = 600
 """Longest pause between two tries of a report, seconds (SPEC §1, Reporting)."""
 
@@ -31,6 +33,7 @@ class Reports:
         self._rows, self._documents, self._clock = rows, rows.documents, rows.clock
         self._backoff = Backoff(settings.report_backoff_seconds, MAX_BACKOFF_S)
         self._result_ttl_s = settings.result_cache_ttl
+        self._pushed_ttl_s = settings.ledger_retention_days * SECONDS_A_DAY
 
     async def keep(self, outcomes: Sequence[tuple[Claim, Outcome]]) -> list[Claim]:
         """Write reports down before they are sent; return what is still ours."""
@@ -45,7 +48,7 @@ class Reports:
             lambda claim: _origin_of(by_row[claim.row_id]),
         )
         for claim in kept:
-            claim.body = by_row[claim.row_id].body
+            claim.body, claim.kept_at = by_row[claim.row_id].body, now_s
         return kept
 
     async def bodies_of(self, rows: Sequence[Document]) -> dict[str, bytes]:
@@ -120,15 +123,16 @@ class Reports:
         return await self._documents.delete(RESULTS, past, limit=10_000)
 
     async def _save_results(self, claims: Sequence[Claim]) -> None:
-        """Save reports beyond their rows' end, for a while."""
-        if self._result_ttl_s <= 0:
-            return
-        expires = self._clock.unix_s() + self._result_ttl_s
-        updates = [
-            Update(claim.row_id, Change(set={"payload": claim.body, "expires_at": expires}))
-            for claim in claims
-        ]
-        await self._documents.upsert(RESULTS, updates)
+        """Save reports beyond their rows' end, for a while; those of pushed tasks as long."""
+        now_s, updates = self._clock.unix_s(), list[Update]()
+        for claim in claims:
+            is_pushed = claim.entry.origin == "pushed"
+            ttl_s = self._pushed_ttl_s if is_pushed else self._result_ttl_s
+            if ttl_s > 0:
+                values = {"payload": claim.body, "expires_at": now_s + ttl_s}
+                updates.append(Update(claim.row_id, Change(set=values)))
+        if updates:
+            await self._documents.upsert(RESULTS, updates)
 
     async def _finish(
         self, claims: Sequence[Claim], state: RowState, values: Mapping[str, Any]

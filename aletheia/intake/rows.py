@@ -6,13 +6,14 @@ A row says when its lease was written, too: one of the future is by a clock that
 import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from aletheia.documents import Change, Document, Documents, Update
 from aletheia.errors import AletheiaError, BadAnswer, BreakerOpen, InvalidTask
 from aletheia.intake import counting
-from aletheia.intake.models import Claim, Entry, Outcome, RowState
-from aletheia.intake.parsing import stub_of
+from aletheia.intake.models import Claim, Entry, NewTask, Outcome, RowState
+from aletheia.intake.parsing import parse_entry, stub_of
 from aletheia.intake.wording import ReportDialect, Wording
 from aletheia.logs import about_task
 from aletheia.series import NOTHING, Counts, merged
@@ -65,15 +66,18 @@ class Rows:
         )
 
     async def of_ids(self, task_ids: Sequence[str]) -> dict[str, list[Document]]:
-        """Read all rows of some upstream ids."""
-        found = await self.documents.find(ROWS, {"task_id": {"$in": list(task_ids)}})
+        """Read all rows of some upstream ids; pushed tasks may have the same ones."""
+        where = {"task_id": {"$in": list(task_ids)}, "origin": None}
+        found = await self.documents.find(ROWS, where)
         rows: dict[str, list[Document]] = {}
         for row in found:
             rows.setdefault(row["task_id"], []).append(row)
         return rows
 
     def wording(self, entry: Entry) -> Wording:
-        """Return how reports of a task are written."""
+        """Return how reports of a task are written; those of pushed ones always the same way."""
+        if entry.origin == "pushed":
+            return Wording()
         return Wording(self.dialect, entry.listed_state)
 
     def lease_end(self) -> float:
@@ -89,17 +93,21 @@ class Rows:
         until = self.clock.unix_s() + pause_s - self.terms.skew_s if pause_s else 0
         return self.lease(until, None)
 
-    def new(self, entry: Entry, group: str, generation: int) -> Document:
+    def new(self, new_task: NewTask) -> Document:
         """Return the row of a claim that nobody has made before."""
-        task = entry.task
+        entry, task = new_task.entry, new_task.entry.task
+        pushed = {"origin": "pushed", "callback_url": entry.callback_url}
         return {
             "_id": entry.row_id,
             "task_id": entry.id,
+            **(pushed if entry.origin == "pushed" else {}),
             "content_hash": entry.content_hash,
-            "generation": generation,
+            "generation": new_task.generation,
             "type": None if isinstance(task, InvalidTask) else task.type,
             "created_at": None if isinstance(task, InvalidTask) else task.created_at,
-            "group": group,
+            "group": new_task.group,
+            "lane": new_task.lane,
+            "job": "" if isinstance(task, InvalidTask) else task.job_id,
             "state": RowState.CLAIMED,
             "token": 1,
             **self.lease(self.lease_end(), self.owner),
@@ -119,11 +127,14 @@ class Rows:
             state=RowState(row["state"]),
             lease_until=self.lease_end(),
             group=row.get("group") or "",
+            lane=row.get("lane"),
+            takes=int(row.get("takes") or 0),
             attempts=int(row["attempts"]),
             report_tries=int(row["report_tries"]),
             report_error=row.get("report_error"),
             counted_type=counting.type_in(row),
             claimed_at=float(row.get("claimed_at") or self.clock.unix_s()),
+            kept_at=row.get("kept_at"),
             body=row.get("payload"),
             computations=tuple((row.get("computations") or "").split()),
             was_reported=row.get("reported_at") is not None,
@@ -162,7 +173,8 @@ class Rows:
             **(values or {}),
         }
         change = Change(set=taken, unset=["finished_at", *unset])
-        moved = counting.moved(claim.counted_type, RowState(where["state"]), claim.state)
+        before = RowState(where["state"])
+        moved = counting.moved(claim.counted_type, before, claim.state, claim.lane)
         return Update(claim.row_id, change, where, merged(moved, counts))
 
     async def take(self, updates: Mapping[Claim, Update]) -> list[Claim]:
@@ -196,7 +208,8 @@ class Rows:
 
     def _counts_left_out(self, row: Document) -> Counts:
         before = RowState(row["state"]) if row.get("state") else None
-        return counting.moved(counting.type_in(row), before, RowState.REJECTED)
+        counted_type, lane = counting.type_in(row), row.get("lane")
+        return counting.moved(counted_type, before, RowState.REJECTED, lane)
 
     def _left_out(self, fault: Exception) -> dict[str, Any]:
         error = {"code": "internal_error", "message": type(fault).__name__, "retryable": False}
@@ -245,7 +258,7 @@ class Rows:
         """
 
         def counts_of(claim: Claim) -> Counts:
-            moved = counting.moved(claim.counted_type, claim.state, state)
+            moved = counting.moved(claim.counted_type, claim.state, state, claim.lane)
             return moved if counts_for is None else merged(moved, counts_for(claim))
 
         answers = await self.write(claims, change_for, counts_of)
@@ -260,6 +273,14 @@ class Rows:
             claim.state = state
             log.debug("task %r: %s", claim.entry.id, state, extra=about_task(claim.entry.id))
         return ours
+
+
+def entry_of(row: Document) -> Entry:
+    """Return the entry that a row was made of; raises whatever makes it unreadable."""
+    entry = parse_entry(row["task_json"])
+    if row.get("origin") is None:
+        return entry
+    return replace(entry, origin=row["origin"], callback_url=row.get("callback_url"))
 
 
 def kept_values(outcome: Outcome, now_s: float) -> dict[str, Any]:

@@ -38,7 +38,7 @@ class Shift:
         self._is_resumed = started_at < self._opened_at - RESUMED_AFTER_S
         self._ends_at = started_at + length_s
         self._drains_once = length_s <= 0
-        self._interval_s, self._next_tick_at = interval_s, 0.0
+        self._interval_s, self._next_tick_at, self._purged_at = interval_s, 0.0, float("-inf")
         self._batches: dict[int, Batch] = {}
         self._collected = 0
 
@@ -84,7 +84,10 @@ class Shift:
         return held.trouble or await held.ledger.reports.find_trouble()
 
     async def next_tick(self, rest: Callable[[float], Awaitable[object]]) -> bool:
-        """Wait, in sleeps by `rest`, until it is time to poll; `False` when the shift is over."""
+        """Wait, in sleeps by `rest`, until it is time to poll; `False` when the shift is over.
+
+        Where `rest` returns `True` there is something to do, and it is time at once.
+        """
         while True:
             is_paused = await self.poller.held.ledger.is_paused()
             now = self._now()
@@ -98,13 +101,16 @@ class Shift:
                     self.ended = "time_over"
                 return False
             if now >= self._next_tick_at and not is_paused:
-                await self.poller.held.ledger.purge()
+                if now >= self._purged_at + self._interval_s:
+                    self._purged_at = now
+                    await self.poller.held.ledger.purge()
                 await self._leave_to_bulk()
                 self.ticks += 1
                 self._next_tick_at = now + self._interval_s
                 return True
             due = self._next_tick_at if self._next_tick_at > now else now + self._interval_s
-            await rest(min(due, self._ends_at) - now)
+            if await rest(min(due, self._ends_at) - now) is True:
+                self._next_tick_at = now
 
     async def collect(self) -> Collected:
         """Claim the next batch; an upstream out of reach ends the tick, not the shift.
@@ -112,8 +118,7 @@ class Shift:
         Raises:
             Unauthorized, Refused: it does not let us in, or has refused every page so far.
         """
-        is_out_of_time = not self._drains_once and self._now() >= self._ends_at
-        if is_out_of_time or await self.poller.held.ledger.is_paused():
+        if not await self.is_open():
             return Collected()
         try:
             return self._put(await self.poller.collector.collect())
@@ -129,6 +134,11 @@ class Shift:
                 pause_s = outage.until.timestamp() - self._clock.unix_s()
             self._next_tick_at = max(self._next_tick_at, self._now() + pause_s)
             return Collected()
+
+    async def is_open(self) -> bool:
+        """Return whether anything more may be claimed: there is time left, and no pause."""
+        is_out_of_time = not self._drains_once and self._now() >= self._ends_at
+        return not (is_out_of_time or await self.poller.held.ledger.is_paused())
 
     async def process(self, batch: Collected) -> list[int]:
         """Compute and report a batch that was collected, see `Poller.process`."""

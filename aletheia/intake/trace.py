@@ -8,6 +8,7 @@ from typing import Any, Final, cast
 from pydantic import BaseModel
 
 from aletheia.documents import Documents
+from aletheia.intake.models import Origin
 from aletheia.intake.rows import ROWS
 from aletheia.llm.prices import usd_of
 from aletheia.llm.usage import USAGE
@@ -23,6 +24,7 @@ MOMENTS: Final[Mapping[str, str]] = {
     "claimed_at": "claimed",
     "taken_at": "taken over, or taken up again",
     "processing_at": "the upstream acknowledged `processing`",
+    "queued_at": "handed over to its lane",
     "kept_at": "the report was written down",
     "resent_at": "listed as pending again",
     "reported_at": "the upstream acknowledged the report",
@@ -34,7 +36,18 @@ MOMENTS: Final[Mapping[str, str]] = {
 """Moments of a row, Unix time in seconds, and what they mean."""
 
 FACTS: Final = (
-    *("type", "group", "generation", "owner", "attempts", "report_tries", "outcome", "result"),
+    *(
+        "type",
+        "group",
+        "lane",
+        "job",
+        "generation",
+        "owner",
+        "attempts",
+        "report_tries",
+        "outcome",
+        "result",
+    ),
     *("usage", "error", "report_error", "waiting_for", "dead_code", "dead_message"),
     *("replay_refused", "listed_state", _CALLBACK, "content_hash"),
 )
@@ -67,6 +80,7 @@ class Trace(BaseModel, frozen=True):
 
     task_id: str
     state: str  # of its row, see `RowState`
+    origin: Origin  # where the task comes from
     events: list[Event]  # oldest first
     calls: list[ModelCall]  # that are still kept, oldest first
     facts: dict[str, Any]  # the rest, by the names of the row
@@ -82,9 +96,15 @@ async def read_traces(documents: Documents, task_id: str) -> list[Trace]:
             for name, at_s in sorted(moments.items(), key=lambda moment: moment[1])
         ]
         facts = {name: row[name] for name in FACTS if row.get(name) not in (None, "", {})}
-        calls = await _read_calls(documents, (row.get("computations") or "").split())
         traces.append(
-            Trace(task_id=task_id, state=row["state"], events=events, calls=calls, facts=facts)
+            Trace(
+                task_id=task_id,
+                state=row["state"],
+                origin=row.get("origin") or "upstream",
+                events=events,
+                calls=await _read_calls(documents, (row.get("computations") or "").split()),
+                facts=facts,
+            )
         )
     return traces
 

@@ -10,7 +10,7 @@ from aletheia.reasoning.snapshot import keyed
 from aletheia.resilience.breaker import BreakerState
 from aletheia.resilience.limits import Tier, TierUsage
 
-PENDING: Final = (RowState.CLAIMED, RowState.WAITING)
+PENDING: Final = (RowState.CLAIMED, RowState.QUEUED, RowState.WAITING)
 PROCESSING: Final = (RowState.PROCESSING, RowState.KEPT)
 """The states of rows that count as pending, and as being processed."""
 

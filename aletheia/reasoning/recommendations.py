@@ -177,7 +177,7 @@ def recommend(
                 impact=advice.impact,
                 effort=advice.effort,
                 action_type=advice.action,
-                action_payload=dict(advice.payload),
+                action_payload=advice.read_payload(finding.evidence),
                 finding=finding.id,
                 decision=decision,
                 outcome="It was carried out, and its finding is still there."

@@ -15,6 +15,7 @@ from aletheia.brain.outbox import BrainStatus
 from aletheia.documents import Documents
 from aletheia.events.dead_events import DEAD_EVENTS
 from aletheia.events.log import EVENTS
+from aletheia.intake.lanes.queue import find_oldest_waiting
 from aletheia.intake.ledger import Ledger
 from aletheia.intake.models import IntakeStatus
 from aletheia.intake.rows import FLAGS, LEASED, ROWS
@@ -165,6 +166,10 @@ def lanes_source(ledger: Ledger, read: ReadCounters) -> Collector:
         if 0 < counters.total(LEDGER_ROWS) <= MAX_AGED_ROWS:
             age = await _find_oldest_age_s(ledger, counters)
             lanes.setdefault(INTAKE, {})["oldest_age_s"] = age
+        for lane in [lane for lane, row in lanes.items() if row.get("waiting")]:
+            oldest_at = await find_oldest_waiting(ledger.rows.documents, lane)
+            if oldest_at is not None:
+                lanes[lane]["oldest_age_s"] = round(max(0.0, ledger.clock.unix_s() - oldest_at), 1)
         return {"additional_metrics": {"lanes": keyed(lanes)}}
 
     return Collector("lanes", collect)
@@ -178,7 +183,7 @@ async def _find_oldest_age_s(ledger: Ledger, counters: Counters) -> float:
     claimed: list[float] = []
     for state in UNFINISHED_STATES:
         if counters.value(LEDGER_ROWS, state) > 0:
-            where = {"state": state}
+            where = {"state": state, "lane": None}
             found = await ledger.rows.documents.find(ROWS, where, sort="claimed_at", limit=1)
             claimed += [float(row["claimed_at"]) for row in found if row.get("claimed_at")]
     return round(max((ledger.clock.unix_s() - at for at in claimed), default=0.0), 1)

@@ -32,7 +32,7 @@ from aletheia.service.metrics import MetricsPage, make_metrics_router
 from aletheia.service.operations import make_operations_router
 from aletheia.service.pages.mounting import mount_pages
 from aletheia.service.parts import Part, missing
-from aletheia.service.ports import OpenContent, Orchestrator
+from aletheia.service.ports import CheckCallback, OpenContent, Orchestrator
 from aletheia.service.project_list import make_project_list_router
 from aletheia.service.projects import make_projects_router
 from aletheia.service.reasoning import make_reasoning_router
@@ -40,12 +40,14 @@ from aletheia.service.refusal_counts import RefusalCounts
 from aletheia.service.repetitions import make_repetitions_routers
 from aletheia.service.roles import MANAGERS, Caller
 from aletheia.service.settings import ServiceSettings
+from aletheia.service.tasks import make_push_router, make_task_router
 from aletheia.service.token_routes import TokenRoutes
 from aletheia.service.upkeep import Upkeep
 from aletheia.settings import IntakeSettings
 from aletheia.store.format import META
 
 API_KEY: Final = "BRAIN_SERVICE_API_KEY"
+TASKS_KEY: Final = "TASKS_API_KEY"
 METRICS_TOKEN: Final = "METRICS_TOKEN"  # noqa: S105 - the name of a setting
 """The settings that refusals name."""
 
@@ -65,6 +67,8 @@ class ServiceParts:
     hook_secret: Part[str]  # key of the signatures of webhooks
     brain_key: Part[str]  # empty: nobody may call the Brain
     metrics_token: Part[str]  # empty: `/metrics` is open
+    tasks_key: Part[str]  # empty: nobody may push tasks
+    check_callback: Part[CheckCallback]
     metrics: Part[MetricsPage]
     reasoner: Part[Reasoner]
     build_brain: Callable[[], Awaitable[IndexedBrain]]  # not open yet
@@ -88,6 +92,7 @@ def build_service(
     hooks = HookParts(parts.store, parts.orchestrator, parts.hook_secret, refusals, slots)
     routes = TokenRoutes(authenticator, slots)
     brain, brain_key = BrainSource(parts.build_brain), LateKey(parts.brain_key, API_KEY, refusals)
+    tasks_key = LateKey(parts.tasks_key, TASKS_KEY, refusals)
     metrics_key = LateKey(parts.metrics_token, METRICS_TOKEN, refusals, is_open_without=True)
     hook_guard = HookGuard(hooks)
     upkeep = Upkeep(hooks, hooks_kept_s=settings.hook_retention_days * SECONDS_A_DAY)
@@ -95,6 +100,7 @@ def build_service(
         Ping("store", lambda: parts.store.ping(_ping_store)),
         Ping("brain", brain.ping),
         Ping("brain key", brain_key.ping, is_needed=False),
+        Ping("tasks key", tasks_key.ping, is_needed=False),
         Ping("sign-in", authenticator.ping, is_needed=False),
         Ping("webhooks in", hook_guard.ping, is_needed=False),
         *parts.pings,
@@ -102,6 +108,8 @@ def build_service(
     routers = [
         upkeep.make_router(),
         make_brain_router(brain, guarded_by(brain_key, slots=slots)),
+        make_push_router(tasks_key, slots, parts.store, parts.check_callback, intake),
+        make_task_router(routes, tasks_key, parts.store, intake),
         *_make_token_routers(routes, parts, hooks, intake),
         make_live_router(
             authenticator,
@@ -185,6 +193,8 @@ def no_parts(error: AletheiaError) -> ServiceParts:
         hook_secret=part,
         brain_key=part,
         metrics_token=part,
+        tasks_key=part,
+        check_callback=part,
         metrics=part,
         reasoner=part,
         build_brain=fail,

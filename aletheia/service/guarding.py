@@ -142,6 +142,14 @@ class LateKey:
         """Raise `Misconfigured` if there is no key, or what reading it ended with."""
         await BearerKey(await self._key.get(), self._setting).ping()
 
+    async def is_sent(self, request: Request) -> bool:
+        """Return whether a request has the key; nothing is counted."""
+        try:
+            BearerKey(await self._key.get(), self._setting).check(request.headers)
+        except (AletheiaError, ServiceError):
+            return False
+        return True
+
     async def admit(self, request: Request) -> None:
         """Admit who sends the key; see `BearerKey.check`."""
         try:
@@ -154,6 +162,19 @@ class LateKey:
                 return
         with self._refusals.counting(request):
             BearerKey(key, self._setting).check(request.headers)
+
+
+class KeyOrElse:
+    """Lets in who sends a key, marked as `by_key`, and anybody else whom another guard lets in."""
+
+    def __init__(self, key: LateKey, others: Guard) -> None:
+        self._key, self._others = key, others
+
+    async def admit(self, request: Request) -> None:
+        """Admit who sends the key, or whom the other guard admits."""
+        request.state.is_by_key = await self._key.is_sent(request)
+        if not request.state.is_by_key:
+            await self._others.admit(request)
 
 
 class GuardedRoute(APIRoute):

@@ -5,6 +5,8 @@ from typing import Final
 
 from aletheia.analysis.model_manager import MODELS
 from aletheia.documents import Documents
+from aletheia.intake.counting import LANES_WITH_WORKERS
+from aletheia.intake.lanes.queue import find_oldest_waiting
 from aletheia.intake.rows import ROWS
 from aletheia.llm.usage import Spending
 from aletheia.metrics import (
@@ -17,6 +19,7 @@ from aletheia.metrics import (
     GPU_MEMORY_USED,
     HEALTH_SCORE,
     LANE_OLDEST_AGE,
+    LANE_WAITING,
     LEDGER_ROWS,
     MODEL_MEMORY,
     RATE_LIMIT,
@@ -133,7 +136,7 @@ def gpu_source(read_gpus: ReadGpus) -> Source:
 
 
 def age_source(documents: Documents, *, clock: Clock = SYSTEM_CLOCK) -> Source:
-    """Build the source of the age of the oldest task that intake still owes a report.
+    """Build the source of the ages of the oldest tasks: of intake, and of those that wait in lanes.
 
     An index finds the unfinished rows, however many others there are. Where they are many, the one
     that was the oldest a while ago stands for it: until it is searched for again, it gets older.
@@ -146,13 +149,24 @@ def age_source(documents: Documents, *, clock: Clock = SYSTEM_CLOCK) -> Source:
         rows, now_s = counters.total(LEDGER_ROWS), clock.steady_s()
         if rows <= 0:
             return []
+        in_lanes = await _read_lanes(documents, counters, clock)
         is_old = searched_at is None or now_s - searched_at >= SEARCH_EVERY_S
         if rows <= MAX_AGED_ROWS or is_old:
             oldest_at, searched_at = await _find_oldest(documents, counters), now_s
         oldest_s = 0.0 if oldest_at is None else clock.unix_s() - oldest_at
-        return [Sample(LANE_OLDEST_AGE, ("intake",), max(0.0, oldest_s))]
+        return [Sample(LANE_OLDEST_AGE, ("intake",), max(0.0, oldest_s)), *in_lanes]
 
     return read
+
+
+async def _read_lanes(documents: Documents, counters: Counters, clock: Clock) -> list[Sample]:
+    samples: list[Sample] = []
+    for lane in LANES_WITH_WORKERS:
+        if counters.value(LANE_WAITING, lane) > 0:
+            oldest_at = await find_oldest_waiting(documents, lane)
+            age_s = 0.0 if oldest_at is None else clock.unix_s() - oldest_at
+            samples.append(Sample(LANE_OLDEST_AGE, (lane,), max(0.0, age_s)))
+    return samples
 
 
 async def _find_oldest(documents: Documents, counters: Counters) -> float | None:
@@ -160,7 +174,8 @@ async def _find_oldest(documents: Documents, counters: Counters) -> float | None
     claimed: list[float] = []
     for state in UNFINISHED_STATES:
         if counters.value(LEDGER_ROWS, state) > 0:
-            found = await documents.find(ROWS, {"state": state}, sort="claimed_at", limit=1)
+            where = {"state": state, "lane": None}
+            found = await documents.find(ROWS, where, sort="claimed_at", limit=1)
             claimed += [float(row["claimed_at"]) for row in found if row.get("claimed_at")]
     return min(claimed, default=None)
 

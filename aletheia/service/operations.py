@@ -7,13 +7,13 @@ from decimal import Decimal
 from http import HTTPStatus
 from typing import Annotated, Any, Final, TypeAlias
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Query
 from pydantic import BaseModel, BeforeValidator, Field
 
 from aletheia.brain.wire import ProjectId
 from aletheia.documents import Document, Documents
 from aletheia.intake.rows import ROWS
-from aletheia.intake.trace import Trace, hide_params, read_traces
+from aletheia.intake.workers import Workers
 from aletheia.llm.prices import usd_of
 from aletheia.llm.usage_days import DIMENSIONS, Dimension, UsageGroup, read_usage
 from aletheia.service.paging import (
@@ -28,68 +28,17 @@ from aletheia.service.paging import (
 )
 from aletheia.service.parts import Part
 from aletheia.service.ports import Orchestrator, SeenWorker
-from aletheia.service.refusals import NOT_FOUND_MEANING, ServiceError, describe_refusals
+from aletheia.service.refusals import ServiceError
 from aletheia.service.roles import READERS
 from aletheia.service.token_routes import TokenRoutes
 from aletheia.store.clock import SYSTEM_CLOCK, microseconds, moment
 
-MAX_TASK_ID_CHARS: Final = 500
 DEFAULT_DAYS: Final = 30
 
 _DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 
 _SEPARATOR: Final = "\x1f"
 """Between the values of a group in a cursor; no value has one."""
-
-TaskId: TypeAlias = Annotated[
-    str,
-    Path(
-        pattern=rf"^[^\x00-\x1f\x7f]{{1,{MAX_TASK_ID_CHARS}}}$",
-        description="Id of the task, as the upstream lists it.",
-    ),
-]
-
-
-class TraceMoment(BaseModel):
-    """A moment in the life of a task."""
-
-    at: datetime = Field(description="When, in UTC.")
-    what: str = Field(description="What happened.")
-
-
-class TaskCall(BaseModel):
-    """A call to a model that was made for a task, perhaps for others together with it."""
-
-    at: datetime = Field(description="When it was sent, in UTC.")
-    provider: str = Field(description="Who was called.")
-    model: str = Field(description="The model.")
-    kind: str = Field(description="`embedding` or `chat`.")
-    state: str = Field(
-        description="`settled`; `reserved` while it is under way, or if it was lost; `released` if "
-        "it surely cost nothing."
-    )
-    tokens_in: int = Field(description="Tokens that the model read; their estimate until settled.")
-    tokens_out: int = Field(description="Tokens that it wrote, likewise.")
-    usd: str = Field(description="Estimated cost, USD, as a decimal number.")
-    tasks: int = Field(description="How many tasks were computed together, this one among them.")
-
-
-class TaskTrace(BaseModel):
-    """What the ledger knows of one content that a task's id had."""
-
-    task_id: str = Field(description="Id of the task.")
-    state: str = Field(description="State of its row in the ledger.")
-    events: list[TraceMoment] = Field(description="What happened, oldest first.")
-    calls: list[TaskCall] = Field(description="Calls to models, oldest first.")
-    facts: dict[str, Any] = Field(
-        description="What else is known: attempts, owner, report, usage, error; never the content."
-    )
-
-
-class TaskTraces(BaseModel):
-    """Everything that is known of one task."""
-
-    traces: list[TaskTrace] = Field(description="One for each content it had, oldest first.")
 
 
 class DeadLetterRow(BaseModel):
@@ -121,10 +70,30 @@ class WorkerRow(BaseModel):
     seen_at: datetime | None = Field(description="When it was heard of last, in UTC.")
 
 
-class WorkersPage(Page):
-    """Workers, by pool and name."""
+class LaneWorkerRow(BaseModel):
+    """A run that computes tasks: a poller, or a worker of a lane."""
 
-    workers: list[WorkerRow] = Field(description="The workers.")
+    id: str = Field(description="Host, process and run.")
+    lane: str = Field(description="Its lane; `intake` of a poller.", examples=["media"])
+    types: list[str] = Field(description="The task types that it can compute.")
+    state: str = Field(
+        description="`idle`, `working`, `ended`, or `lost`: it did not end, and is silent."
+    )
+    tasks: list[str] = Field(description="Ids of tasks it works on, the first ones.")
+    succeeded: int = Field(description="Tasks it reported as succeeded.")
+    failed: int = Field(description="Tasks it reported as failed.")
+    since: datetime = Field(description="When it began, in UTC.")
+    seen_at: datetime = Field(description="Its last heartbeat, in UTC.")
+
+
+class WorkersPage(Page):
+    """Workers, by pool and name, and what computes tasks."""
+
+    workers: list[WorkerRow] = Field(description="The workers that execute runs.")
+    lane_workers: list[LaneWorkerRow] = Field(
+        description="The runs that compute tasks, or did during the last day, the one heard of "
+        "last first; on the first page only."
+    )
 
 
 class UsageRow(BaseModel):
@@ -167,16 +136,6 @@ def make_operations_router(
 ) -> APIRouter:
     """Build the routes that operators read by."""
     router = routes.make_router("operations", READERS)
-    not_found = describe_refusals(NOT_FOUND_MEANING)
-
-    @router.get("/api/v1/tasks/{task_id:path}", responses=not_found)
-    async def read_task(task_id: TaskId) -> TaskTraces:
-        """Return what is known of a task: claims, attempts, calls to models, report, failure."""
-        found = await read_traces(await store.get(), task_id)
-        if not found:
-            message = "the ledger knows no such task"
-            raise ServiceError(HTTPStatus.NOT_FOUND, "not_found", message)
-        return TaskTraces(traces=list(map(_to_trace, found)))
 
     @router.get("/api/v1/dead-letters")
     async def list_dead_letters(
@@ -197,12 +156,15 @@ def make_operations_router(
 
     @router.get("/api/v1/workers")
     async def list_workers(limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> WorkersPage:
-        """Return the workers that Prefect has heard of, by pool and name."""
+        """Return the workers that Prefect has heard of, and the runs that compute tasks."""
+        computing = [] if cursor else await Workers(await store.get()).newest()
         seen = await (await orchestrator.get()).workers()
         known = {_SEPARATOR.join((worker.pool, worker.name)): worker for worker in seen}
         names, following = _cut(sorted(known), limit, cursor)
         return WorkersPage(
-            workers=[_to_worker(known[name]) for name in names], next_cursor=following
+            workers=[_to_worker(known[name]) for name in names],
+            lane_workers=[LaneWorkerRow(**worker.model_dump()) for worker in computing],
+            next_cursor=following,
         )
 
     @router.get("/api/v1/usage")
@@ -263,16 +225,6 @@ def _days(first: date | None, last: date | None) -> tuple[str, str]:
     if first is None:
         first = last - timedelta(days=min(DEFAULT_DAYS - 1, (last - date.min).days))
     return first.isoformat(), last.isoformat()
-
-
-def _to_trace(trace: Trace) -> TaskTrace:
-    return TaskTrace(
-        task_id=trace.task_id,
-        state=trace.state,
-        events=[TraceMoment(at=event.at, what=event.what) for event in trace.events],
-        calls=[TaskCall(**call.model_dump()) for call in trace.calls],
-        facts=hide_params(trace.model_dump(mode="json")["facts"]),
-    )
 
 
 def _to_dead_letter(row: Document) -> DeadLetterRow:

@@ -10,6 +10,9 @@ from aletheia.items.content import ContentStore
 OpenContent: TypeAlias = Callable[[str], AbstractAsyncContextManager[ContentStore]]
 """Opens the items of a project for a while."""
 
+CheckCallback: TypeAlias = Callable[[str], None]
+"""Checks the address of a callback without asking DNS. Raises `InvalidTask`."""
+
 FetchKeys: TypeAlias = Callable[[], Awaitable[bytes]]
 """Reads the document of an issuer's keys (RFC 7517, §5). Raises `Unavailable`, `Misconfigured`."""
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Security
 from fastapi.security import HTTPBearer
 
 from aletheia.service.authentication import Authenticator, RoleGuard
-from aletheia.service.guarding import Slots, guarded_by
+from aletheia.service.guarding import Guard, Slots, guarded_by
 from aletheia.service.refusals import BODY_MEANINGS, TOKEN_MEANINGS, describe_refusals
 from aletheia.service.roles import Role
 
@@ -30,10 +30,16 @@ class TokenRoutes:
     def __init__(self, authenticator: Authenticator, slots: Slots) -> None:
         self._authenticator, self._slots = authenticator, slots
 
-    def make_router(self, tag: str, roles: frozenset[Role]) -> APIRouter:
-        """Build a router without routes so far."""
+    def make_guard(self, roles: frozenset[Role]) -> Guard:
+        """Build what lets bearers of tokens with some roles in."""
+        return RoleGuard(self._authenticator, roles)
+
+    def make_router(
+        self, tag: str, roles: frozenset[Role], *, guard: Guard | None = None
+    ) -> APIRouter:
+        """Build a router without routes so far; `guard` stands in for that of the roles alone."""
         route_class = guarded_by(
-            RoleGuard(self._authenticator, roles),
+            guard or self.make_guard(roles),
             slots=self._slots,
             roles=frozenset(map(str, roles)),
             max_body_bytes=MAX_BODY_BYTES,

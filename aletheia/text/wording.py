@@ -31,6 +31,9 @@ def _split_lists(names: str) -> Iterator[str]:
 
 _IDLE: Final = frozenset(_split_lists("idle"))
 _FUNCTION: Final = FUNCTION_WORDS.union(CUES, _split_lists("function")) - _IDLE
+STOP_WORDS: Final = _FUNCTION | _IDLE
+"""Words without a meaning of their own, of all languages that have lists, in normalised form."""
+
 _NEGATIONS: Final = CUES.union(_split_lists("negations"))
 
 _CALENDAR: Final[Mapping[str, str]] = {

@@ -1,4 +1,4 @@
-"""Checks of what gather runs talk to: the application, the chat model, the Brain, the receivers."""
+"""Checks of what runs work with: task types, the application, chat model, Brain, receivers."""
 
 from http import HTTPStatus
 from typing import Final
@@ -14,6 +14,7 @@ from blocks.secret_values import value_of
 from deployments.doctor.results import DEPENDENCY_TIMEOUT_S, demand
 from deployments.doctor.services import demand_length
 from deployments.setup import GATHER, find_webhook_fault
+from tasks.clients.processors import get_processors
 from tasks.session import current_session, load_block
 
 MAX_MODELS_BYTES: Final = 16 * 2**20
@@ -108,3 +109,12 @@ async def check_webhooks() -> str:
         return "not configured: runs with a webhook_url need WEBHOOK_SECRET"
     demand_length("WEBHOOK_SECRET", secret)
     return "a secret is set"
+
+
+async def check_processors() -> str:
+    """Check that every task type can be computed, those of users' packages among them."""
+    processors = await get_processors()
+    said = "; ".join(f"{name}: {fault}" for name, fault in processors.faults.items())
+    advice = "mend or uninstall the package; until then tasks of its type stay pending"
+    demand(not processors.faults, said, advice)
+    return ", ".join(processors.types)

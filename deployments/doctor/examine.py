@@ -50,6 +50,7 @@ CHECKS: Final = (
     Row("clocks", services.check_clocks, (STORE,)),
     Row(UPSTREAM, partial(services.check_block, UpstreamCredentials), (PREFECT,)),
     Row("upstream", services.check_upstream, (UPSTREAM,)),
+    Row("task types", dependencies.check_processors, (STORE,), DEPENDENCY_TIMEOUT_S),
     Row("departments", dependencies.check_departments, (PREFECT,), DEPENDENCY_TIMEOUT_S),
     Row("chat model", dependencies.check_llm, (PREFECT,), DEPENDENCY_TIMEOUT_S),
     Row("Brain", dependencies.check_brain, (PREFECT,), DEPENDENCY_TIMEOUT_S),

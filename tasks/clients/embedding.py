@@ -14,8 +14,6 @@ from aletheia.adapters.ollama.embedder import OllamaEmbedder
 from aletheia.adapters.openai.embedder import MAX_INPUTS as OPENAI_MAX_INPUTS
 from aletheia.analysis.model_manager import ModelRecords
 from aletheia.analysis.ports import Embedder
-from aletheia.analysis.processor import Processors
-from aletheia.analysis.text_embedding import TASK_TYPE, TextEmbedding
 from aletheia.errors import InvalidTask, Misconfigured
 from aletheia.items.word_vectors import Embed
 from aletheia.settings import DEFAULT_MODELS, EmbeddingSettings
@@ -44,14 +42,6 @@ async def describe_mode() -> str:
     """Return which provider embeds, and why."""
     settings, why = await choose_mode()
     return f"{settings.processing_mode}: {why}"
-
-
-@once
-async def get_processors() -> Processors:
-    """Return everything that can be computed; a model is loaded when there is work for it."""
-    max_text_bytes = current_session().settings.intake.max_text_bytes
-    embedding = TextEmbedding(await get_embedder(), max_text_bytes=max_text_bytes)
-    return Processors({TASK_TYPE: embedding})
 
 
 @once

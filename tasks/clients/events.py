@@ -24,7 +24,7 @@ async def get_event_sinks(webhook_url: str | None) -> dict[str, EventSink]:
     if (redis := await _get_redis_events()) is not None:
         sinks[REDIS] = redis
     if webhook_url:
-        webhooks = await _get_webhooks()
+        webhooks = await get_webhooks()
         webhooks.check(webhook_url)
         sinks[WEBHOOK] = webhooks
     return sinks
@@ -58,7 +58,8 @@ async def _get_redis_events() -> RedisEvents | None:
 
 
 @once
-async def _get_webhooks() -> Webhooks:
+async def get_webhooks() -> Webhooks:
+    """Return what posts to webhooks, signed. Raises `Misconfigured`: there is no secret."""
     block = await load_block(EventCredentials)
     return await current_session().clients.open(block.get_webhooks())
 
@@ -66,6 +67,6 @@ async def _get_webhooks() -> Webhooks:
 SINKS: Final[Mapping[str, Callable[[], Awaitable[EventSink | None]]]] = {
     PREFECT: _get_prefect_events,
     REDIS: _get_redis_events,
-    WEBHOOK: _get_webhooks,
+    WEBHOOK: get_webhooks,
 }
 """What sends events, by the kind of their receivers; `None` where it is not set up."""

@@ -2,9 +2,7 @@
 
 from collections.abc import Callable
 
-from aletheia.adapters.mock import judge, reasoning
-from aletheia.adapters.mock.chat import MOCK_MODEL, MockChat
-from aletheia.errors import Misconfigured
+from aletheia.adapters.mock.chat import MOCK_MODEL
 from aletheia.events.log import EventLog
 from aletheia.gather.batches import GatherDeps
 from aletheia.gather.event_derivation import EventEmitter
@@ -19,48 +17,16 @@ from aletheia.items.project_items import ProjectItems
 from aletheia.items.vector_cache import VectorCache
 from aletheia.items.word_vectors import WordVectors
 from aletheia.llm.answers import SavedAnswers
-from aletheia.llm.asking import AskPlan, WideningChat
-from aletheia.llm.messages import ChatModel
+from aletheia.llm.asking import AskPlan
 from aletheia.quality.embedding import QualityCounter
-from aletheia.settings import DEFAULT_LLM_MODELS
 from aletheia.text.language import guess_language
-from blocks import LLMCredentials
 from tasks.clients.brain import get_brain_access, get_outbox
+from tasks.clients.chat import get_chat, get_default_model
 from tasks.clients.content import get_calibrations, get_content, get_decisions
 from tasks.clients.embedding import get_item_model
-from tasks.clients.metering import get_meter, get_spending
+from tasks.clients.metering import get_spending
 from tasks.clients.store import get_store
-from tasks.session import current_session, load_block, once
-
-
-@once
-async def get_chat() -> ChatModel:
-    """Return what writes and judges; raises as `get_bounded_chat`."""
-    chat = await get_bounded_chat()
-    return chat if chat.is_mock else WideningChat(chat)
-
-
-@once
-async def get_bounded_chat() -> ChatModel:
-    """Return a chat model that never asks for more tokens than a request allows.
-
-    Raises:
-        Misconfigured: it would be the mock in production.
-    """
-    session, block = current_session(), await load_block(LLMCredentials)
-    if block.choice == "mock":
-        if session.settings.embedding.environment == "production":
-            reason = f"{block.choice_in_words}, refused where ENVIRONMENT=production"
-            raise Misconfigured("LLM_PROVIDER", reason)
-        return MockChat(writers={**judge.WRITERS, **reasoning.WRITERS})
-    return await session.clients.open(block.get_client(guard=await get_meter()))
-
-
-async def get_default_model() -> str:
-    """Return the model that judges, and that writes for departments that name none."""
-    provider = (await load_block(LLMCredentials)).choice
-    default = DEFAULT_LLM_MODELS["openrouter" if provider == "mock" else provider]
-    return current_session().settings.llm.default_llm_model or default
+from tasks.session import current_session
 
 
 async def build_gather_deps(order: RunOrder) -> GatherDeps:

@@ -27,7 +27,7 @@ from aletheia.series import Counters
 from aletheia.store.counters import read_counters
 from blocks import StoreCredentials
 from tasks.clients.brain import get_outbox
-from tasks.clients.gather import get_bounded_chat, get_default_model
+from tasks.clients.chat import get_bounded_chat, get_default_model
 from tasks.clients.metering import get_breakers, get_limiter, get_spending
 from tasks.clients.store import get_store
 from tasks.session import current_session, load_block, once

@@ -27,7 +27,7 @@ async def test_without_a_prefect_server_it_starts_and_says_what_is_missing():
                 assert status == 503
                 checks = {check["name"]: check for check in found["checks"]}
                 assert set(checks) == {
-                    *("store", "brain", "brain key", "sign-in", "webhooks in"),
+                    *("store", "brain", "brain key", "tasks key", "sign-in", "webhooks in"),
                     *("prefect", "redis", "upstream"),
                     *(f"provider {name}" for name in PROVIDERS),
                 }

@@ -5,7 +5,7 @@ import itertools
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
-from aletheia.analysis.processor import Finished
+from aletheia.analysis.processor import Finished, Lane
 from aletheia.errors import AletheiaError, BudgetExceeded, InvalidTask
 
 
@@ -21,6 +21,8 @@ class FakeProcessors:
         max_inputs: how many inputs there is capacity for, each time it is asked.
         asked: how many inputs each question was about.
         budget: how many characters there is capacity for, together.
+        lanes: the lanes of types, where it is not `intake`.
+        per_call: how many inputs go into one call; `None` is no bound.
     """
 
     def __init__(self, *, set_size: int = 4) -> None:
@@ -32,6 +34,8 @@ class FakeProcessors:
         self.max_inputs: int | None = None
         self.asked: list[int] = []
         self.budget: int | None = None
+        self.lanes: dict[str, Lane] = {}
+        self.per_call: int | None = None
         self._set_size = set_size
         self._running = 0
         self._serial = itertools.count()
@@ -48,6 +52,20 @@ class FakeProcessors:
         if not isinstance(task_input.get("text"), str):
             raise InvalidTask("missing_text", "the input has no text")
         return str(task_input.get("model", "m"))
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """The types that are computed."""
+        return ("echo",)
+
+    def lane(self, task_type: str) -> Lane:
+        """Return the lane that was set."""
+        return self.lanes.get(task_type, "intake")
+
+    def inputs_per_call(self, task_type: str) -> int | None:
+        """Return the bound that was set."""
+        del task_type
+        return self.per_call
 
     async def capacity(
         self, task_type: str, group: str, inputs: Sequence[Mapping[str, Any]]

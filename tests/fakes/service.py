@@ -16,6 +16,7 @@ from joserfc.jwk import OctKey
 from aletheia.adapters.brain.embedded import EmbeddedGraph
 from aletheia.adapters.content.embedded import EmbeddedContent
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
+from aletheia.adapters.events.webhook import Webhooks
 from aletheia.adapters.gpus import read_gpus
 from aletheia.brain.index import IndexedBrain
 from aletheia.documents import Documents
@@ -31,7 +32,7 @@ from aletheia.service.keys import SecretKey, VerificationKeys
 from aletheia.service.metric_sources import gpu_source, own_sources, reasoning_source
 from aletheia.service.metrics import MetricsPage
 from aletheia.service.parts import Part, fixed
-from aletheia.service.ports import Orchestrator
+from aletheia.service.ports import CheckCallback, Orchestrator
 from aletheia.service.settings import ServiceSettings
 from aletheia.settings import BudgetSettings, IntakeSettings
 from tests.fakes.brain import DIMENSIONS, MODEL, FakeEmbed
@@ -43,6 +44,7 @@ from tests.fakes.serving import serving
 SECRET = "a-secret-of-the-tests-of-32-bytes-or-more"
 HOOK_SECRET = "a-secret-of-webhooks-in"
 BRAIN_KEY = "a-key-of-the-brain"
+TASKS_KEY = "a-key-of-tasks"
 ISSUER = "https://issuer.example"
 AUDIENCE = "aletheia"
 SETTINGS = {"auth_issuer": ISSUER, "auth_audience": AUDIENCE}
@@ -116,6 +118,12 @@ def make_service(
     verification: VerificationKeys = SecretKey(SECRET)
     starter: Orchestrator = known
     sources = Sources()
+    webhooks = Webhooks("a-secret", allowed_hosts=("127.0.0.1",))
+
+    def check_callback(address: str) -> None:
+        webhooks.check(address)
+
+    checking: CheckCallback = check_callback
 
     async def build_brain() -> IndexedBrain:
         return IndexedBrain(EmbeddedGraph(directory), FakeEmbed(), MODEL, DIMENSIONS)
@@ -147,6 +155,8 @@ def make_service(
         hook_secret=fixed(HOOK_SECRET),
         brain_key=fixed(BRAIN_KEY),
         metrics_token=fixed(metrics_token),
+        tasks_key=fixed(TASKS_KEY),
+        check_callback=fixed(checking),
         metrics=fixed(make_page(store)),
         reasoner=Part(open_reasoner),
         build_brain=build_brain,

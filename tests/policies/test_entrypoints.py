@@ -27,7 +27,8 @@ def flow(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> Flow[..., o
 
 
 def test_a_flow_has_the_name_of_its_deployment(deployment: Deployment, flow: Flow[..., object]):
-    assert flow.name == deployment.name
+    assert flow.name == deployment.flow_name
+    assert deployment.name == deployment.parameters.get("lane", flow.name)
 
 
 def test_parameters_are_accepted_by_the_flow(deployment: Deployment, flow: Flow[..., object]):

@@ -26,6 +26,13 @@ BRAIN = {name: operation for name, operation in GUARDED.items() if operation["ta
 REASONING = {name for name in GUARDED if "/ai/global/" in name}
 """What managers alone may read."""
 
+TASKS_KEY = "tasks key"
+PUSH = "POST /api/v1/tasks"
+"""What the key of tasks alone may do."""
+
+READ_TASK = "GET /api/v1/tasks/{task_id}"
+"""What it may do as well as a token of a role."""
+
 HOOKS = {name: operation for name, operation in GUARDED.items() if "/hooks/" in name[:14]}
 ROLES = {"admin", "manager", "operator", "viewer"}
 
@@ -45,7 +52,7 @@ def test_the_endpoints_of_the_specification_are_there():
     assert {
         *(f"{root}/{name}" for name in ("runs", "runs/{run_id}", "departments", "items")),
         *(f"{root}/{name}" for name in ("decisions", "evaluations", "events")),
-        "GET /api/v1/tasks/{task_id}",
+        *(READ_TASK, PUSH),
         *(f"GET /api/v1/{name}" for name in ("dead-letters", "workers", "usage")),
         "GET /events/automated-gather/{project_id}",
         "POST /api/v1/ws-ticket",
@@ -67,15 +74,17 @@ def test_metrics_are_open_or_ask_for_a_token_of_their_own():
 
 @pytest.mark.parametrize("name", GUARDED)
 def test_every_operation_but_the_open_ones_asks_who_calls(name: str):
-    (security,) = GUARDED[name].get("security", [])
+    *others, security = GUARDED[name].get("security", [])
     expected = "key" if name in BRAIN else "signature" if name in HOOKS else "token"
+    expected = TASKS_KEY if name in (PUSH, READ_TASK) else expected
     assert security == {expected: []}, "see `guarded_by`"
+    assert others == ([{"token": []}] if name == READ_TASK else [])
     scheme = SPEC["components"]["securitySchemes"][expected]
     kind = ("apiKey", None) if expected == "signature" else ("http", "bearer")
     assert (scheme["type"], scheme.get("scheme")) == kind
 
 
-@pytest.mark.parametrize("name", set(GUARDED) - set(BRAIN) - set(HOOKS))
+@pytest.mark.parametrize("name", set(GUARDED) - set(BRAIN) - set(HOOKS) - {PUSH})
 def test_an_operation_for_bearers_of_tokens_names_their_roles(name: str):
     roles = set(GUARDED[name]["x-roles"])
     assert {"admin", "manager"} <= roles <= ROLES

@@ -6,7 +6,6 @@ Requests come in on stdin, answers go out on the file descriptor ANSWERS.
 import ctypes
 import gc
 import logging
-import resource
 import sys
 import time
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ import numpy as np
 import torch
 from transformers.utils import logging as transformers_logging
 
+from aletheia.adapters.children.limits import resident_bytes
 from aletheia.adapters.local.model import LocalModel
 from aletheia.adapters.local.wire import Header, pack_frame, serve, unpack_texts
 
@@ -69,16 +69,6 @@ def _embed(models: dict[str, LocalModel], header: Header, body: bytes) -> bytes:
         },
         np.ascontiguousarray(answer.vectors[good], "<f4").tobytes(),
     )
-
-
-def resident_bytes() -> int:
-    """Return this process's resident memory; without /proc, its peak so far."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
-    except OSError:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if sys.platform == "darwin" else peak * 1024
-    return pages * resource.getpagesize()
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -27,7 +27,7 @@ class LaneClaims(Claims):
         found = await self._documents.find(
             ROWS, self._ours(), sort="claimed_at", limit=limit, with_payload=True
         )
-        return await self._take_rows(found)
+        return await self.take_rows(found)
 
     async def count_left(self) -> int:
         """Count what an earlier run claimed; to be asked while there is no order."""

@@ -1,6 +1,7 @@
 """Rules about the queue: the ledger, its leases and dead letters, and the lanes."""
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from aletheia.reasoning.rules.rule import (
     Advice,
@@ -17,6 +18,14 @@ from aletheia.text.grammar import agree
 
 _INTAKE: Final = "additional_metrics.intake"
 _LANES: Final = "additional_metrics.lanes"
+
+
+def _worst_lane(evidence: Mapping[str, object]) -> Mapping[str, Any]:
+    """Return the lane that a finding names first."""
+    path = next(iter(evidence), "")
+    lane = path.removeprefix(f"{_LANES}.").partition(".")[0]
+    return {"lane": lane} if path.startswith(f"{_LANES}.") else {}
+
 
 _WORK_OFF: Final = Advice(
     "Work off the queue",
@@ -223,6 +232,7 @@ def tasks_deferred(view: View, limits: FindingSettings) -> Found | None:
         "performance",
         "low",
         "process_pending_jobs",
+        payload_of=_worst_lane,
     ),
     because=("no_worker", "breaker_open"),
 )

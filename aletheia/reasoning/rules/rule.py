@@ -39,9 +39,13 @@ class Found(NamedTuple):
 Check: TypeAlias = Callable[[View, FindingSettings], Found | None]
 
 
+PayloadOf: TypeAlias = Callable[[Mapping[str, object]], Mapping[str, Any]]
+"""Reads the parameters of an action from a finding's evidence, by path, the worst first."""
+
+
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """What can be done about a finding."""
+    """What can be done about a finding; `payload_of` adds to the payload what depends on it."""
 
     title: str
     description: str
@@ -50,6 +54,12 @@ class Advice:
     effort: Effort = "low"
     action: ActionType | None = None
     payload: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    payload_of: PayloadOf | None = None
+
+    def read_payload(self, evidence: Mapping[str, object]) -> dict[str, Any]:
+        """Return the parameters of the action about a finding with this evidence."""
+        payload = dict(self.payload)
+        return payload if self.payload_of is None else {**payload, **self.payload_of(evidence)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ MAX_SHOWN: Final = 25
 STATES: Final[Mapping[str, str]] = {
     "claimed": "Taken, not begun",
     "processing": "Being worked on",
+    "queued": "Waiting in a lane",
     "waiting": "Waiting for their turn",
     "kept": "Done, report on its way",
     "reported": "Done and reported",

@@ -481,3 +481,26 @@ def test_a_token_is_printable() -> None:
 
 def test_a_byte_order_mark_is_no_part_of_json():
     assert load_object(b'\xef\xbb\xbf{"access_token": "a"}') == {"access_token": "a"}
+
+
+async def test_a_body_is_received_as_it_was_sent_by_who_bounds_it(server: RawServer):
+    packed = gzip.compress(b"hello")
+    for decompresses, body in ((True, b"hello"), (False, packed)):
+        server.answer(packed, Content_Encoding="gzip")
+        client = HttpClient(SERVER, timeout_s=5, decompresses=decompresses)
+        await client.open()
+        async with client.receive("GET", server.url) as (answer, stream):
+            assert (answer.status, answer.headers["Content-Encoding"]) == (200, "gzip")
+            assert await stream.read() == body
+        await client.close()
+
+
+async def test_a_body_that_stops_is_late_for_who_receives_it(server: RawServer):
+    server.say(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc", 2.0)
+    client = HttpClient(SERVER, timeout_s=0.3)
+    await client.open()
+    with pytest.raises(TimedOut):
+        async with client.receive("GET", server.url) as (answer, stream):
+            assert answer.is_success
+            await stream.read()
+    await client.close()

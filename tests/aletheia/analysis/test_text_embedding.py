@@ -9,6 +9,7 @@ import pytest
 from aletheia.adapters.mock.embedder import MockEmbedder
 from aletheia.analysis.ports import Embedded, Embedding
 from aletheia.analysis.processor import Finished
+from aletheia.analysis.settings import WorkerSettings
 from aletheia.analysis.text_embedding import TextEmbedding
 from aletheia.errors import ComputeFailed, InvalidTask
 
@@ -39,7 +40,7 @@ class FakeEmbedder:
 
 
 def processor(max_text_bytes: int = 20) -> TextEmbedding:
-    return TextEmbedding(FakeEmbedder(), max_text_bytes=max_text_bytes)
+    return TextEmbedding(FakeEmbedder(), WorkerSettings(max_text_bytes=max_text_bytes))
 
 
 async def compute(*texts: str) -> dict[int, Finished]:
@@ -103,7 +104,7 @@ async def test_a_bad_text_fails_alone():
 
 
 async def test_what_the_mock_made_says_so_everywhere():
-    mock = TextEmbedding(MockEmbedder(default_model="m"), max_text_bytes=20)
+    mock = TextEmbedding(MockEmbedder(default_model="m"), WorkerSettings(max_text_bytes=20))
     (one,) = [x async for done in mock.process("m", [{"text": "x"}]) for x in done]
     assert one.result is not None
     assert (one.result["mock"], one.record["mock"], one.result["provider"]) == (True, True, "mock")

@@ -18,7 +18,8 @@ from aletheia.adapters.openai.batches import OpenAIBatches
 from aletheia.adapters.openai.tokens import Encoding, TokenTables
 from aletheia.adapters.openai.wire import Api
 from aletheia.adapters.upstream.client import HttpUpstream
-from aletheia.analysis.processor import Processors
+from aletheia.analysis.registry import Processors
+from aletheia.analysis.settings import WorkerSettings
 from aletheia.analysis.text_embedding import TextEmbedding
 from aletheia.intake.bulk.backlog import TASK_TYPE
 from aletheia.intake.bulk.lane import BulkLane
@@ -131,7 +132,7 @@ async def work_shift(
 
 
 def _processors(batches: OpenAIBatches) -> Processors:
-    return Processors({TASK_TYPE: TextEmbedding(batches, max_text_bytes=100_000)}, plugins=[])
+    return Processors({TASK_TYPE: TextEmbedding(batches, WorkerSettings(max_text_bytes=100_000))})
 
 
 if __name__ == "__main__":

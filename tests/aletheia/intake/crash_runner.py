@@ -13,7 +13,7 @@ from typing import Any
 
 from aletheia.adapters.upstream.client import HttpUpstream
 from aletheia.adapters.upstream.sign_in import NoSignIn
-from aletheia.analysis.processor import Finished
+from aletheia.analysis.processor import Finished, Lane
 from aletheia.intake.ledger import Ledger
 from aletheia.intake.pipeline import drain
 from aletheia.intake.poller import Poller
@@ -46,6 +46,19 @@ class LoggingProcessors:
     def admit(self, task_type: str, task_input: Mapping[str, Any]) -> str:
         del task_type, task_input
         return "m"
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """The types that are computed."""
+        return ("echo",)
+
+    def lane(self, task_type: str) -> Lane:
+        del task_type
+        return "intake"
+
+    def inputs_per_call(self, task_type: str) -> int | None:
+        del task_type
+        return None
 
     async def capacity(
         self, task_type: str, group: str, inputs: Sequence[Mapping[str, Any]]

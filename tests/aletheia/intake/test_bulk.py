@@ -19,7 +19,8 @@ from aletheia.adapters.openai.batches import MAX_LINE_BYTES, OpenAIBatches
 from aletheia.adapters.openai.embedder import OpenAIEmbedder
 from aletheia.adapters.openai.tokens import Encoding, TokenTables
 from aletheia.adapters.openai.wire import Api
-from aletheia.analysis.processor import Processors
+from aletheia.analysis.registry import Processors
+from aletheia.analysis.settings import WorkerSettings
 from aletheia.analysis.text_embedding import TextEmbedding
 from aletheia.errors import (
     AletheiaError,
@@ -83,7 +84,7 @@ class Lanes:
             bench.documents, RateLimits(100, 100, 100, 100, 100), clock=Clock(bench.clock)
         )
         self.processors = Processors(
-            {TASK_TYPE: TextEmbedding(client, max_text_bytes=100_000)}, plugins=[]
+            {TASK_TYPE: TextEmbedding(client, WorkerSettings(max_text_bytes=100_000))}
         )
 
     def add(self, *texts: str, model: str | None = None, **raw: Any) -> None:
@@ -646,7 +647,7 @@ async def test_the_limits_of_single_requests_are_none_of_a_batchs(lanes: Lanes):
         await single.open()
         stack.push_async_callback(single.close)
         lanes.processors = Processors(
-            {TASK_TYPE: TextEmbedding(single, max_text_bytes=100_000)}, plugins=[]
+            {TASK_TYPE: TextEmbedding(single, WorkerSettings(max_text_bytes=100_000))}
         )
         lanes.add("one", "two", "three")
         report = await lanes.work()

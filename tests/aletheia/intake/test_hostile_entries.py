@@ -13,7 +13,7 @@ from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.adapters.upstream.pages import read_page
 from aletheia.documents import Change, Document, Update
 from aletheia.intake.ledger import Ledger
-from aletheia.intake.models import Entry
+from aletheia.intake.models import NewTask
 from aletheia.intake.parsing import parse_entry, parse_page
 from aletheia.intake.pipeline import drain
 from aletheia.intake.poller import Poller
@@ -133,11 +133,11 @@ async def test_an_entry_that_work_fails_on_unexpectedly_is_left_out_and_recorded
     new = Rows.new
     asked: list[str] = []
 
-    def fail(self: Rows, entry: Entry, group: str, generation: int) -> Document:
-        asked.append(entry.id)
-        if entry.id in {"t3", "t4", "t17"}:
+    def fail(self: Rows, new_task: NewTask) -> Document:
+        asked.append(new_task.entry.id)
+        if new_task.entry.id in {"t3", "t4", "t17"}:
             raise RecursionError("made to fail")
-        return new(self, entry, group, generation)
+        return new(self, new_task)
 
     monkeypatch.setattr(Rows, "new", fail)
     for number in range(25):

@@ -19,8 +19,6 @@ COMPLETE: dict[str, dict[str, Any]] = {
     "reconcile": {"project_id": "demo"},
     "sweep": {},
 }
-TO_COME = {"process_lane"}
-"""Deployments of other parts, which are named in plans before they are declared."""
 
 
 def test_every_action_of_the_specification_is_there():
@@ -30,15 +28,9 @@ def test_every_action_of_the_specification_is_there():
 @pytest.mark.parametrize("action", COMPLETE)
 def test_an_action_starts_a_deployment_that_takes_its_parameters(action: str):
     start = plan_start(action, COMPLETE[action])
-    flow, _, deployment = start.deployment.partition("/")
     declared = {it.full_name: it for it in read_declarations().deployments}
-    if start.deployment in declared:
-        assert set(start.parameters) <= set(declared[start.deployment].parameters)
-    else:
-        assert flow in TO_COME
-        assert deployment in {"media", "llm"}
-    # What is not deployed is for a person, or the plan would stop there.
-    assert is_complete(action, COMPLETE[action]) is (start.deployment in declared)
+    assert set(start.parameters) <= set(declared[start.deployment].parameters)
+    assert is_complete(action, COMPLETE[action])
 
 
 @pytest.mark.parametrize("action", COMPLETE)

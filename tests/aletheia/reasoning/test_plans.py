@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from aletheia.reasoning.actions import plan_start
 from aletheia.reasoning.explaining import Explained
 from aletheia.reasoning.findings import RULES, find
 from aletheia.reasoning.models import AIActionPlan
@@ -39,13 +40,16 @@ def test_a_step_whose_parameters_are_not_known_is_for_a_person():
     assert (step.action, step.automated) == ("gather_project", False)
 
 
-def test_a_step_that_no_deployment_carries_out_does_not_stop_the_others():
-    plan = plan_of(clips_ready=0, queue_pending=1200)
-    assert [(step.action, step.automated) for step in plan.steps] == [
-        ("process_pending_jobs", False),
-        ("process_queue", True),
-    ]
-    assert not plan.automated
+def test_a_long_lane_is_worked_off_by_its_name():
+    lanes = {"media": {"name": "media", "waiting": 700}, "llm": {"name": "llm", "waiting": 900}}
+    plan = plan_of(**{f"additional_metrics.lanes.{name}": row for name, row in lanes.items()})
+    (step,) = plan.steps
+    assert (step.action, step.payload, step.automated) == (
+        *("process_pending_jobs", {"lane": "llm"}, True),
+    )
+    start = plan_start(step.action, step.payload)
+    assert start.deployment == "process_lane/llm"
+    assert start.parameters == {"lane": "llm", "shift_seconds": 0}
 
 
 def test_the_same_findings_make_the_same_plan():

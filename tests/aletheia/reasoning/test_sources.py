@@ -116,11 +116,12 @@ async def test_lanes_show_how_many_wait_and_how_old_the_oldest_task_is(
             row("a", "claimed", claimed_at=clock() - 60),
             row("b", "kept", claimed_at=clock() - 900),
             row("c", "reported", claimed_at=clock() - 5000),
+            row("d", "queued", claimed_at=clock() - 9000, lane="media"),
         ],
     )
     snapshot = await collect(sources.lanes_source(ledger, read), clock)
     assert snapshot.additional_metrics["lanes"] == {
-        "media": {"name": "media", "waiting": 3},
+        "media": {"name": "media", "waiting": 3, "oldest_age_s": pytest.approx(9000, abs=1)},
         "intake": {"name": "intake", "oldest_age_s": pytest.approx(900, abs=1)},
     }
 

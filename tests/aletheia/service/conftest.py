@@ -14,7 +14,7 @@ __all__ = ["mongodb_uri"]
 ON_BOTH_STORES = {
     *("actions", "audit", "capacity", "deliveries", "metric_sources", "metrics", "operations"),
     *("paging", "project_list", "project_state", "projects", "purging", "reasoning_api"),
-    *("refusal_counts", "repetitions", "tickets", "upkeep"),
+    *("refusal_counts", "repetitions", "tasks", "tickets", "upkeep"),
 }
 """Modules whose tests are about records; the others are about callers, sockets and bytes."""
 

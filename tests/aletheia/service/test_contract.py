@@ -28,7 +28,7 @@ from aletheia.settings import IntakeSettings
 from tests.aletheia.service.test_hooks import GATHER, signed
 from tests.aletheia.service.test_operations import dead_row
 from tests.fakes.projects import PROJECT, add_events, begin_run, decide, item_of, save_items
-from tests.fakes.service import BRAIN_KEY, FakeService, make_token, open_service
+from tests.fakes.service import BRAIN_KEY, TASKS_KEY, FakeService, make_token, open_service
 from tests.fakes.serving import serving
 
 NPM_PACKAGES = ("openapi-typescript@7", "typescript@5")
@@ -140,6 +140,7 @@ TAGS = {
     "projects": ["--exclude-checks", EXCLUDED_CHECKS],
     "operations": ["--exclude-checks", EXCLUDED_CHECKS],
     "actions": ["--exclude-checks", EXCLUDED_CHECKS],
+    "tasks": ["--exclude-checks", EXCLUDED_CHECKS],
     "hooks": ["--exclude-checks", EXCLUDED_CHECKS],
     "reasoning": ["--exclude-checks", EXCLUDED_CHECKS],
     "monitoring": [],
@@ -153,7 +154,7 @@ TAGS = {
 def test_whatever_fits_the_document_is_answered_as_it_says(tmp_path: Path, tag: str):
     pytest.importorskip("schemathesis", reason="it is among the extras of developers")
     document = write_document(tmp_path)
-    bearer = BRAIN_KEY if tag == "brain" else make_token("admin")
+    bearer = {"brain": BRAIN_KEY, "tasks": TASKS_KEY}.get(tag) or make_token("admin")
     with served_elsewhere(tmp_path / "service") as url:
         options = ["--include-tag", tag, "--phases", PHASES, "--max-examples", "10", *TAGS[tag]]
         options += ["--header", f"Authorization: Bearer {bearer}", "--url", url]
@@ -213,6 +214,10 @@ def seed_reaches(url: str, reached: dict[str, set[int]]) -> None:
         for path in ("", "/runs", "/departments", "/items", "/evaluations", "/events"):
             get(f"{root}{path}", f"/api/v1/projects/{PROJECT}{path}")
         get(f"{root}/runs/{{run_id}}", f"/api/v1/projects/{PROJECT}/runs/run-a")
+        task = {"id": "pushed", "type": "text_embedding", "data": {"text": "hello"}}
+        key = {"Authorization": f"Bearer {TASKS_KEY}"}
+        response = client.post("/api/v1/tasks", headers=key, json=task)
+        reached.setdefault("POST /api/v1/tasks", set()).add(response.status_code)
         get("/api/v1/tasks/{task_id}", "/api/v1/tasks/task%201%2F%C3%BC")
         dropped = get(f"{root}/decisions", f"/api/v1/projects/{PROJECT}/decisions")["decisions"]
         undo = f"/decisions/{dropped[0]['id']}/undo"

@@ -14,10 +14,10 @@ from aletheia.errors import RateLimited
 from aletheia.intake.rows import ROWS
 from aletheia.llm.prices import PriceTable
 from aletheia.llm.usage import Spending
-from aletheia.metrics import LEDGER_ROWS
+from aletheia.metrics import LANE_WAITING, LEDGER_ROWS
 from aletheia.resilience.breaker import CircuitBreaker
 from aletheia.resilience.limits import RateLimiter, RateLimits
-from aletheia.series import Counters
+from aletheia.series import Counters, merged
 from aletheia.service.metric_sources import (
     MAX_AGED_ROWS,
     SEARCH_EVERY_S,
@@ -100,6 +100,26 @@ async def test_the_oldest_unfinished_task_is_found(documents: Documents):
     source = age_source(documents, clock=Clock(unix_s=lambda: now_s))
     found = await read(source, counters)
     assert found == {("aletheia_lane_oldest_age_seconds", "intake"): pytest.approx(90)}
+
+
+async def test_the_oldest_task_that_waits_in_a_lane_is_found_and_is_none_of_intake(
+    documents: Documents,
+):
+    now_s = time.time()
+    rows: list[dict[str, Any]] = [
+        {"_id": "a", "state": "queued", "lane": "media", "claimed_at": now_s - 70},
+        {"_id": "b", "state": "waiting", "lane": "media", "claimed_at": now_s - 90},
+        {"_id": "c", "state": "processing", "lane": "media", "claimed_at": now_s - 900},
+        {"_id": "d", "state": "kept", "claimed_at": now_s - 5},
+    ]
+    await documents.insert(ROWS, rows)
+    states = ("queued", "waiting", "processing", "kept")
+    numbers = merged(*map(LEDGER_ROWS.add, states), LANE_WAITING.add("media", by=2))
+    found = await read(age_source(documents, clock=Clock(unix_s=lambda: now_s)), Counters(numbers))
+    assert found == {
+        ("aletheia_lane_oldest_age_seconds", "intake"): pytest.approx(5),
+        ("aletheia_lane_oldest_age_seconds", "media"): pytest.approx(90),
+    }
 
 
 async def test_without_unfinished_tasks_there_is_no_age(documents: Documents):

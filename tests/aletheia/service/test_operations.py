@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from aletheia.intake.rows import ROWS
+from aletheia.intake.workers import WORKERS
 from aletheia.llm.attribution import spending_on
 from aletheia.llm.prices import PriceTable, Tokens
 from aletheia.llm.usage import Call, Spending
-from aletheia.logs import about_tasks
 from aletheia.settings import BudgetSettings
 from tests.aletheia.service.test_projects import read_all
 from tests.fakes.orchestrator import FakeWorker
@@ -41,54 +41,6 @@ async def test_dead_letters_are_listed_newest_first(service: FakeService, client
     assert len(others) == 3
 
 
-async def test_a_task_is_traced_whatever_its_id_is(service: FakeService, client: Client):
-    await service.store.insert(ROWS, [dead_row(1)])
-    status, found = await client.get("/api/v1/tasks/task%201%2F%C3%BC")
-    assert (status, found["traces"][0]["state"]) == (200, "dead")
-    assert [event["what"] for event in found["traces"][0]["events"]][-1] == "became a dead letter"
-    assert (await client.get("/api/v1/tasks/unknown"))[0] == 404
-    assert (await client.get(f"/api/v1/tasks/{'a' * 501}"))[0] == 422
-
-
-async def test_a_trace_says_nothing_of_what_is_sent_along_with_a_callback(
-    service: FakeService, client: Client
-):
-    sent = '{"route": "/hooks/1", "params": {"token": "s3cret"}}'
-    await service.store.insert(ROWS, [dead_row(1) | {"task_id": "t1", "callback_json": sent}])
-    status, found = await client.get("/api/v1/tasks/t1")
-    assert (status, "s3cret" in str(found)) == (200, False)
-    facts = found["traces"][0]["facts"]
-    assert facts["callback"] == {"route": "/hooks/1", "params": ["token"]}
-
-
-async def test_a_trace_shows_the_calls_to_models_that_were_made_for_the_task(
-    service: FakeService, client: Client
-):
-    budgets = BudgetSettings()
-    spending = Spending(service.store, PriceTable.from_settings(budgets), budgets)
-    with about_tasks(["t1", "t2"]) as computation:
-        call = Call("key", "openai", "text-embedding-3-small", "embedding")
-    await spending.settle(await spending.reserve(call, Tokens(90)), Tokens(70))
-    await spending.reserve(
-        Call("other", "openai", "text-embedding-3-small", "embedding"), Tokens(9)
-    )
-    row = dead_row(1) | {"task_id": "t1", "computations": f"gone {computation.id}"}
-    await service.store.insert(ROWS, [row])
-    status, found = await client.get("/api/v1/tasks/t1")
-    (shown,) = found["traces"][0]["calls"]
-    assert (status, shown.pop("at")[:2]) == (200, "20")
-    assert float(shown.pop("usd")) > 0
-    assert shown == {
-        "provider": "openai",
-        "model": "text-embedding-3-small",
-        "kind": "embedding",
-        "state": "settled",
-        "tokens_in": 70,
-        "tokens_out": 0,
-        "tasks": 2,
-    }
-
-
 async def test_workers_are_listed_by_pool_and_name(service: FakeService, client: Client):
     names = (("b", "one"), ("a", "two"), ("a", "one"))
     service.orchestrator.seen = [FakeWorker(name, pool) for pool, name in names]
@@ -96,6 +48,26 @@ async def test_workers_are_listed_by_pool_and_name(service: FakeService, client:
     assert [(worker["pool"], worker["name"]) for worker in listed] == sorted(names)
     service.orchestrator.is_away = True
     assert (await client.get("/api/v1/workers"))[0] == 503
+
+
+async def test_what_computes_tasks_is_listed_beside_them(service: FakeService, client: Client):
+    row = {
+        "_id": "host/1/run",
+        "lane": "media",
+        "types": ["audio_analysis"],
+        "is_over": False,
+        "tasks": ["t1"],
+        "succeeded": 3,
+        "failed": 1,
+        "since": 1.0,
+        "seen_at": 2.0,
+        "expected_by": time.time() + 60,
+    }
+    await service.store.insert(WORKERS, [row])
+    _, page = await client.get("/api/v1/workers")
+    (worker,) = page["lane_workers"]
+    assert (worker["id"], worker["lane"], worker["state"]) == ("host/1/run", "media", "working")
+    assert (worker["tasks"], worker["succeeded"], worker["failed"]) == (["t1"], 3, 1)
 
 
 async def spend(service: FakeService) -> None:

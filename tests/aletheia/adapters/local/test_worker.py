@@ -5,9 +5,10 @@ from pathlib import Path
 
 from torch import nn
 
+from aletheia.adapters.children.limits import resident_bytes
 from aletheia.adapters.local.model import LocalModel
 from aletheia.adapters.local.source import packaged_copy
-from aletheia.adapters.local.worker import resident_bytes, unload
+from aletheia.adapters.local.worker import unload
 
 
 def find_weights() -> dict[int, weakref.ref[nn.Parameter]]:

@@ -1,0 +1,1 @@
+"""Decoders of documents: each module is run in a child process, except `reader`."""

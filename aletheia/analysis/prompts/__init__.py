@@ -1,0 +1,1 @@
+"""What models are asked for in tasks: one file a prompt."""

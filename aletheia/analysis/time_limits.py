@@ -1,0 +1,63 @@
+"""The time that computing may take, and how a processor that needs more of it asks for that.
+
+A limit holds from one set of answers of `process` to the next one; a call with one input is one
+task (SPEC §3, `TASK_TIMEOUT`).
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from aletheia.analysis.processor import MAX_TIME_LIMIT_S
+from aletheia.errors import TooSlow
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class _Limit:
+    """A limit that is running: since when, by the loop's clock, and for how long, seconds."""
+
+    timeout: asyncio.Timeout
+    since_s: float
+    length_s: float
+
+
+_current: Final = ContextVar[_Limit | None]("time_limit", default=None)
+
+
+def allow_time(seconds: float) -> None:
+    """Allow what is being computed so many seconds in all, where that is more than it has.
+
+    For a processor that finds out how much there is to do, such as the playing time of a
+    recording. Outside of `process` it does nothing; `MAX_TIME_LIMIT_S` is the longest.
+    """
+    limit = _current.get()
+    if limit is None or not limit.length_s < seconds or limit.timeout.expired():
+        return
+    limit.length_s = min(seconds, MAX_TIME_LIMIT_S)
+    limit.timeout.reschedule(limit.since_s + limit.length_s)
+
+
+async def next_within(results: AsyncIterator[T], limit_s: float, what: str) -> T | None:
+    """Return what comes next, or `None` at the end.
+
+    Raises:
+        TooSlow: it has not come within the limit, in seconds; `what` names what was computed.
+    """
+    since_s = asyncio.get_running_loop().time()
+    timeout = asyncio.timeout_at(since_s + limit_s)
+    limit = _Limit(timeout, since_s, limit_s)
+    token = _current.set(limit)
+    try:
+        async with timeout:
+            return await anext(results, None)
+    except TimeoutError:
+        if not timeout.expired():
+            raise
+        said = f"{what} was not computed within {limit.length_s:g} s"
+        raise TooSlow(said) from None
+    finally:
+        _current.reset(token)

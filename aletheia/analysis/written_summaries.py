@@ -1,0 +1,209 @@
+"""Summaries that a chat model writes: notes of each part (map), and a summary of them (reduce)."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final, Protocol, TypeVar
+
+from pydantic import BaseModel
+
+from aletheia.analysis.prompts import note_part, summarize_document
+from aletheia.analysis.prompts.note_part import MAX_NOTES, PartNotes
+from aletheia.analysis.prompts.summarize_document import MAX_KEY_POINTS, DocumentSummary
+from aletheia.analysis.summaries import ExtractiveSummarizer, KeyPoint, Sentence, Summary
+from aletheia.errors import AletheiaError, Deferred, InvalidTask, Unavailable
+from aletheia.llm.asking import check_finish
+from aletheia.llm.messages import AnswerForm, Completion, Message, clean_text, estimate_tokens
+from aletheia.llm.structured import read_answer
+from aletheia.text.extracts import score_sentences
+from aletheia.text.spans import Span, split_spans
+
+log = logging.getLogger(__name__)
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+PART_TOKENS: Final = 8000
+"""Estimated tokens of a part that notes are taken of, and of what a summary is written from."""
+
+MAX_INPUT_TOKENS: Final = 120_000
+"""Estimated tokens of a document that a model is shown; of a longer one it is shown the sentences
+of every part that say most, in order."""
+
+PARALLEL: Final = 4
+"""Parts that are asked about at once."""
+
+_NOTES_TOKENS: Final = 1200
+_SUMMARY_TOKENS: Final = 2500
+_MAX_ROUNDS: Final = 4
+
+
+class Asker(Protocol):
+    """Asks a chat model, held to breakers, limits and budgets."""
+
+    async def ask(
+        self, *messages: Message, form: AnswerForm | None = None, max_tokens: int = 1024
+    ) -> Completion:
+        """Ask once. Raises as `aletheia.llm.messages.ChatModel.complete`."""
+        ...
+
+
+@dataclass(slots=True)
+class _Bill:
+    """What the calls for one summary took, and who answered."""
+
+    tokens: int = 0
+    provider: str = ""
+    model: str = ""
+    is_mock: bool = False
+    slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PARALLEL))
+
+    def add(self, completion: Completion) -> None:
+        self.tokens += completion.used.total
+        self.provider, self.model = completion.provider, completion.model
+        self.is_mock |= completion.is_mock
+
+
+class WritingSummarizer:
+    """Lets a chat model write, and takes the text's own sentences where it cannot.
+
+    `Deferred` and `Unavailable` pass: the task waits for our own limits and budgets, and for a
+    provider that is down.
+    """
+
+    def __init__(
+        self,
+        chat: Asker,
+        otherwise: ExtractiveSummarizer,
+        *,
+        max_input_tokens: int = MAX_INPUT_TOKENS,
+        part_tokens: int = PART_TOKENS,
+    ) -> None:
+        self._chat, self._otherwise = chat, otherwise
+        self._max_input_tokens, self._part_tokens = max_input_tokens, part_tokens
+
+    async def summarize(self, text: str) -> Summary:
+        """See `aletheia.analysis.summaries.Summarizer.summarize`."""
+        return await self.summarize_spans(split_spans(text))
+
+    async def summarize_spans(self, spans: Sequence[Span]) -> Summary:
+        """Summarise a text that has been split into sentences; see `summarize`."""
+        if not spans:
+            raise InvalidTask("no_text", "the document has no text to summarise")
+        bill = _Bill()
+        try:
+            return await self._write(spans, bill)
+        except (Deferred, Unavailable):
+            raise
+        except AletheiaError as error:
+            log.warning("no model has written the summary: %s", error)
+            summary = await self._otherwise.summarize_spans(spans)
+            return replace(summary, tokens=summary.tokens + bill.tokens, fallback=error.code)
+
+    async def _write(self, spans: Sequence[Span], bill: _Bill) -> Summary:
+        shown = shorten(spans, self._max_input_tokens)
+        texts, is_notes = [span.shown for span in shown], False
+        for _ in range(_MAX_ROUNDS):
+            parts = pack(texts, self._part_tokens)
+            if len(parts) == 1:
+                break
+            texts, is_notes = await self._take_notes(parts, bill), True
+            if not texts:
+                raise InvalidTask("no_text", "the model found nothing to note in the document")
+        material, *left_out = pack(texts, self._part_tokens)
+        messages = summarize_document.build_prompt(material, is_notes=is_notes)
+        answer = await self._ask(
+            messages, summarize_document.FORM, DocumentSummary, _SUMMARY_TOKENS, bill
+        )
+        sentences = tuple(
+            Sentence(said, sentence.level)
+            for sentence in answer.sentences
+            if (said := clean_text(sentence.text))
+        )
+        points = (clean_text(point) for point in answer.key_points)
+        return Summary(
+            sentences=_with_short(sentences),
+            key_points=tuple(KeyPoint(point) for point in points if point)[:MAX_KEY_POINTS],
+            is_extractive=False,
+            provider=bill.provider,
+            model=bill.model,
+            tokens=bill.tokens,
+            is_condensed=len(shown) < len(spans) or bool(left_out),
+            is_mock=bill.is_mock,
+        )
+
+    async def _take_notes(self, parts: Sequence[str], bill: _Bill) -> list[str]:
+        """Return the notes of all parts, in order; the first error ends all calls."""
+        asked = [
+            asyncio.create_task(self._note(part, number, len(parts), bill))
+            for number, part in enumerate(parts, start=1)
+        ]
+        try:
+            return [note for notes in await asyncio.gather(*asked) for note in notes]
+        finally:
+            for task in asked:
+                task.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
+
+    async def _note(self, part: str, number: int, count: int, bill: _Bill) -> list[str]:
+        messages = note_part.build_prompt(part, number=number, count=count)
+        async with bill.slots:
+            answer = await self._ask(messages, note_part.FORM, PartNotes, _NOTES_TOKENS, bill)
+        notes = (clean_text(note) for note in answer.notes[:MAX_NOTES])
+        return [note for note in notes if note]
+
+    async def _ask(
+        self,
+        messages: tuple[Message, ...],
+        form: AnswerForm,
+        model: type[ModelT],
+        max_tokens: int,
+        bill: _Bill,
+    ) -> ModelT:
+        completion = await self._chat.ask(*messages, form=form, max_tokens=max_tokens)
+        bill.add(completion)
+        check_finish(completion)
+        return read_answer(completion.text, model, is_cut_off=completion.finish == "length")
+
+
+def pack(texts: Sequence[str], max_tokens: int) -> list[str]:
+    """Join texts in order into parts of about `max_tokens`; one text is never cut."""
+    parts: list[str] = []
+    held: list[str] = []
+    size = 0
+    for text in texts:
+        tokens = estimate_tokens(text) + 1
+        if held and size + tokens > max_tokens:
+            parts.append("\n".join(held))
+            held, size = [], 0
+        held.append(text)
+        size += tokens
+    return [*parts, "\n".join(held)]
+
+
+def shorten(spans: Sequence[Span], max_tokens: int) -> list[Span]:
+    """Return the sentences that say most, of every part of a text, within a number of tokens."""
+    sizes = [estimate_tokens(span.text) + 1 for span in spans]
+    total = sum(sizes)
+    if total <= max_tokens:
+        return list(spans)
+    scores = score_sentences(spans)
+    kept: set[int] = set()
+    parts = max(1, min(len(spans), total // PART_TOKENS))
+    for part in range(parts):
+        begin, end = part * len(spans) // parts, (part + 1) * len(spans) // parts
+        left = max_tokens * sum(sizes[begin:end]) // total
+        for index in sorted(range(begin, end), key=lambda at: -scores[at]):
+            if sizes[index] <= left:
+                kept.add(index)
+                left -= sizes[index]
+    return [span for index, span in enumerate(spans) if index in kept]
+
+
+def _with_short(sentences: tuple[Sentence, ...]) -> tuple[Sentence, ...]:
+    """Return the sentences with a first one that is short, if the model named none so."""
+    if not sentences:
+        raise InvalidTask("empty_answer", "the model wrote no sentence")
+    if any(sentence.level == "short" for sentence in sentences):
+        return sentences
+    return (replace(sentences[0], level="short"), *sentences[1:])

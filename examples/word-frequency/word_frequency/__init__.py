@@ -1,0 +1,1 @@
+"""The task type `word_frequency` for Aletheia."""

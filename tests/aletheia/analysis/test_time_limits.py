@@ -1,0 +1,41 @@
+"""The time that computing may take."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+import pytest
+
+from aletheia.analysis.time_limits import allow_time, next_within
+from aletheia.errors import TooSlow
+
+
+async def numbers(*pauses_s: float, asks_s: float = 0) -> AsyncGenerator[int]:
+    for number, pause_s in enumerate(pauses_s):
+        allow_time(asks_s)
+        await asyncio.sleep(pause_s)
+        yield number
+
+
+async def test_each_answer_has_the_whole_limit():
+    found = numbers(0.04, 0.04, 0.04)
+    assert [await next_within(found, 0.1, "it") for _ in range(4)] == [0, 1, 2, None]
+
+
+async def test_a_time_out_of_the_processors_own_is_not_ours():
+    async def fail() -> AsyncGenerator[int]:
+        raise TimeoutError("a socket")
+        yield 0
+
+    with pytest.raises(TimeoutError, match="a socket"):
+        await next_within(fail(), 60, "it")
+
+
+async def test_more_time_is_counted_from_the_beginning():
+    with pytest.raises(TooSlow, match=r"within 0\.1 s"):
+        await next_within(numbers(60, asks_s=0.1), 0.01, "it")
+
+
+async def test_outside_of_a_limit_asking_for_time_does_nothing():
+    allow_time(60)
+    with pytest.raises(TooSlow, match=r"within 0\.01 s"):
+        await next_within(numbers(60), 0.01, "it")

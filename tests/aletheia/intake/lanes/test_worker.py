@@ -1,0 +1,122 @@
+"""Workers of a lane: what they take, and what becomes of it."""
+
+from aletheia.errors import InvalidTask, Unavailable
+from aletheia.intake.lanes.worker import MAX_TAKES
+from aletheia.intake.shift import Shift
+from aletheia.metrics import LEDGER_ROWS
+from aletheia.series import Counters
+from tests.aletheia.intake.lanes.conftest import LaneBench
+
+
+async def test_a_worker_computes_and_reports_what_was_handed_over(bench: LaneBench):
+    for number in range(3):
+        bench.add(f"t{number}", f"text {number}")
+    await bench.hand_over()
+    worker = await bench.work()
+    assert set((await bench.states()).values()) == {"reported"}
+    assert bench.processors.computed == [["text 0"], ["text 1"], ["text 2"]]
+    assert worker.held.tally.succeeded == 3
+    counters = Counters(await bench.documents.counters())
+    assert (await bench.waiting(), counters.total(LEDGER_ROWS)) == (0, 0)
+
+
+async def test_what_a_lost_worker_held_the_next_one_takes(bench: LaneBench):
+    bench.add("t1")
+    await bench.hand_over()
+    await bench.take(bench.worker())
+    assert await bench.states() == {"t1": "processing"}
+    assert not await bench.collector_of(bench.worker()).has_work()
+    await bench.drain()  # a shift leaves it alone
+    bench.clock.now += 66
+    await bench.drain()
+    assert bench.processors.computed == []
+    await bench.work()
+    assert await bench.states() == {"t1": "reported"}
+    assert bench.upstream.states["t1"] == ["processing", "succeeded"]
+
+
+async def test_a_task_that_ends_its_workers_is_its_own_error(bench: LaneBench):
+    bench.add("bomb")
+    await bench.hand_over()
+    for _ in range(MAX_TAKES):
+        await bench.take(bench.worker())
+        bench.clock.now += 66
+    await bench.work()
+    assert bench.processors.computed == []
+    assert (await bench.rows())["bomb"]["error"]["code"] == "worker_died"
+    assert bench.upstream.tasks["bomb"].state == "failed"
+
+
+async def test_workers_that_end_in_order_count_nothing_against_a_task(bench: LaneBench):
+    bench.add("t1")
+    await bench.hand_over()
+    for _ in range(MAX_TAKES + 1):
+        worker = bench.worker()
+        async with worker.holding():
+            await bench.take(worker)
+        bench.clock.now += 6
+    await bench.work()
+    assert await bench.states() == {"t1": "reported"}
+
+
+async def test_an_outage_makes_a_task_wait_in_its_lane(bench: LaneBench):
+    bench.add("t1")
+    await bench.hand_over()
+    bench.processors.outages = [Unavailable("model", "down")]
+    await bench.work()
+    assert await bench.states() == {"t1": "waiting"}
+    assert await bench.waiting() == 1
+    await bench.drain()
+    assert bench.processors.computed == []
+    bench.clock.now += 40
+    await bench.work()
+    assert await bench.states() == {"t1": "reported"}
+    assert await bench.waiting() == 0
+
+
+async def test_a_task_that_fails_fails_alone(bench: LaneBench):
+    bench.add("bad", "bad")
+    bench.add("good", "good")
+    bench.processors.faults["bad"] = [InvalidTask("odd", "it is odd")]
+    await bench.hand_over()
+    await bench.work()
+    assert bench.upstream.tasks["bad"].state == "failed"
+    assert bench.upstream.tasks["good"].state == "succeeded"
+
+
+async def test_a_worker_leaves_types_that_it_does_not_compute_to_others(bench: LaneBench):
+    bench.add("t1")
+    await bench.hand_over()
+    worker = bench.worker()
+    collector = bench.collector_of(worker)
+    collector._types = ["another"]  # pyright: ignore[reportPrivateUsage] - of a machine without the plug-in
+    await bench.work(worker)
+    assert await bench.states() == {"t1": "queued"}
+
+
+async def test_a_worker_whose_time_is_over_or_who_is_paused_takes_nothing(bench: LaneBench):
+    bench.add("t1")
+    await bench.hand_over()
+    worker = bench.worker()
+    shift = await Shift.begin(worker, "run", length_s=60, interval_s=30)
+    assert await shift.is_open()
+    await worker.held.ledger.set_paused(is_paused=True)
+    assert not await shift.is_open()
+    assert (await shift.collect()).size == 0
+    await worker.held.ledger.set_paused(is_paused=False)
+    bench.clock.now += 61
+    assert not await shift.is_open()
+
+
+async def test_a_shift_wakes_when_there_is_something_to_do(bench: LaneBench):
+    shift = await Shift.begin(bench.worker(), "run", length_s=60, interval_s=30)
+    rests = list[float]()
+
+    async def rest(seconds: float) -> bool:
+        rests.append(seconds)
+        bench.clock.now += 1
+        return len(rests) == 2
+
+    assert await shift.next_tick(rest)
+    assert await shift.next_tick(rest)
+    assert len(rests) == 2

@@ -1,0 +1,242 @@
+"""Pushed tasks: the same ledger, and reports by callback, on every store."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import pytest
+
+from aletheia.documents import Change, Update
+from aletheia.errors import AletheiaError, InvalidTask, Refused, Unavailable
+from aletheia.intake.models import Entry
+from aletheia.intake.poller import Poller
+from aletheia.intake.pushed import GIVE_UP_S, PushedStatus, PushedTasks, read_pushed
+from aletheia.intake.reports import RESULTS
+from aletheia.intake.rows import ROWS
+from aletheia.metrics import DEAD_LETTERS, LEDGER_ROWS, TASKS
+from aletheia.series import Counters
+from tests.aletheia.adapters.documents.conftest import BACKENDS, mongodb_uri, opened
+from tests.aletheia.intake.conftest import Bench
+from tests.fakes.upstream import serve_fake_upstream
+
+__all__ = ["mongodb_uri"]
+
+URL = "https://example.com/done"
+
+
+class Callbacks:
+    """Notes what is sent; `faults` is what the next sendings fail with."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, bytes, str]] = []
+        self.faults: list[AletheiaError] = []
+
+    async def post(self, address: str, body: bytes, event_id: str) -> None:
+        await asyncio.sleep(0)
+        if self.faults:
+            raise self.faults.pop(0)
+        self.sent.append((address, body, event_id))
+
+
+class PushBench(Bench):
+    """A bench to which tasks are pushed."""
+
+    callbacks: Callbacks
+
+    async def push(self, *bodies: dict[str, Any]) -> None:
+        await self.tasks.push(read(list(bodies)))
+
+    @property
+    def tasks(self) -> PushedTasks:
+        return PushedTasks(self.documents, self.ledger().rows)
+
+    async def status(self, task_id: str) -> PushedStatus:
+        found = await self.tasks.find(task_id)
+        assert found is not None
+        return found
+
+    def poller(self, ledger: Any = None, **changes: Any) -> Poller:
+        ledger = ledger or self.ledger(**changes)
+        return Poller(self.client, ledger, self.processors, callbacks=self.callbacks)
+
+
+@pytest.fixture(params=BACKENDS)
+async def bench(request: pytest.FixtureRequest) -> AsyncGenerator[PushBench]:
+    async with contextlib.AsyncExitStack() as stack:
+        upstream = await stack.enter_async_context(serve_fake_upstream())
+        documents = await stack.enter_async_context(opened(request.param, request))
+        bench = PushBench(upstream, documents)  # pyright: ignore[reportArgumentType] - either store
+        bench.callbacks = Callbacks()
+        await bench.client.open()
+        stack.push_async_callback(bench.client.close)
+        yield bench
+
+
+def read(body: object) -> list[Entry]:
+    return read_pushed(body, max_entry_bytes=10_000)
+
+
+def task(task_id: str = "p1", text: str = "hello", **more: Any) -> dict[str, Any]:
+    return {"id": task_id, "type": "echo", "data": {"text": text}, **more}
+
+
+async def test_a_pushed_task_is_computed_and_nothing_is_said_to_the_upstream(bench: PushBench):
+    await bench.push(task(), task("p2", "bad"))
+    bench.processors.faults["bad"] = [InvalidTask("odd", "it is odd")]
+    assert (await bench.status("p1")).state == "pending"
+    poller = await bench.drain()
+    assert bench.upstream.states == {}
+    first, second = await bench.status("p1"), await bench.status("p2")
+    assert (first.state, second.state) == ("succeeded", "failed")
+    assert first.report is not None
+    assert first.report["result"]["echo"] == "HELLO"
+    assert second.report is not None
+    assert second.report["error"]["code"] == "odd"
+    assert (poller.held.tally.succeeded, poller.held.tally.failed) == (1, 1)
+    counters = Counters(await bench.documents.counters())
+    assert counters.by(TASKS, "state", type="echo") == {"claimed": 2, "succeeded": 1, "failed": 1}
+    assert counters.total(LEDGER_ROWS) == 0
+
+
+async def test_tasks_are_taken_in_the_order_they_came(bench: PushBench):
+    await bench.push(*(task(f"p{9 - number}", f"text {number}") for number in range(9)))
+    bench.clock.now += 1
+    await bench.push(task("p0", "text 9"))
+    await bench.drain()
+    assert bench.processors.texts == [f"text {number}" for number in range(10)]
+
+
+async def test_the_same_id_pushed_and_listed_are_two_tasks(bench: PushBench):
+    bench.add("same", "listed")
+    await bench.push(task("same", "pushed"))
+    await bench.drain()
+    assert sorted(bench.processors.texts) == ["listed", "pushed"]
+    assert bench.upstream.tasks["same"].state == "succeeded"
+    status = await bench.status("same")
+    assert status.report is not None
+    assert status.report["result"]["echo"] == "PUSHED"
+
+
+async def test_a_callback_has_the_id_and_the_report(bench: PushBench):
+    await bench.push(task("p 1", callback_url=URL), task("silent"))
+    await bench.drain()
+    ((address, body, event_id),) = bench.callbacks.sent
+    assert (address, event_id) == (URL, "task:p%201")
+    sent = json.loads(body)
+    assert (sent["id"], sent["state"], sent["result"]["echo"]) == ("p 1", "succeeded", "HELLO")
+
+
+async def test_a_callback_that_fails_is_sent_again_with_the_same_body(bench: PushBench):
+    await bench.push(task(callback_url=URL))
+    bench.callbacks.faults = [Unavailable("webhook", "down")]
+    await bench.drain()
+    assert (await bench.status("p1")).state == "succeeded"
+    assert (await bench.rows())["p1"]["state"] == "kept"
+    bench.clock.now += 700
+    await bench.drain()
+    assert len(bench.callbacks.sent) == 1
+    assert len(bench.processors.texts) == 1
+    assert (await bench.rows())["p1"]["state"] == "reported"
+
+
+@pytest.mark.parametrize(
+    "fault", [Refused("webhook", 410), InvalidTask("invalid_webhook_url", "it is no address")]
+)
+async def test_a_callback_that_is_refused_is_a_dead_letter_and_the_result_stays(
+    bench: PushBench, fault: AletheiaError
+):
+    await bench.push(task(callback_url=URL))
+    bench.callbacks.faults = [fault]
+    await bench.drain()
+    row = (await bench.rows())["p1"]
+    assert (row["state"], row["dead_code"]) == ("dead", "callback_refused")
+    status = await bench.status("p1")
+    assert status.state == "succeeded"
+    assert status.report is not None
+    # A replay sends the same report once more.
+    poller = bench.poller()
+    async with poller.holding():
+        await poller.process(await poller.replayer.recall([row["_id"]]))
+    assert len(bench.callbacks.sent) == 1
+    assert len(bench.processors.texts) == 1
+    assert Counters(await bench.documents.counters()).value(DEAD_LETTERS) == 0
+
+
+async def test_a_callback_is_given_up_after_a_day(bench: PushBench):
+    await bench.push(task(callback_url=URL))
+    bench.callbacks.faults = [Unavailable("webhook", "down")] * 2
+    await bench.drain()
+    bench.clock.now += GIVE_UP_S + 1
+    await bench.drain()
+    assert (await bench.rows())["p1"]["dead_code"] == "callback_failed"
+
+
+async def test_refusals_of_receivers_say_nothing_about_the_upstream(bench: PushBench):
+    await bench.push(*(task(f"p{number}", callback_url=URL) for number in range(4)))
+    bench.callbacks.faults = [Refused("webhook", 403)] * 4
+    bench.add("t1")
+    await bench.drain()
+    assert bench.upstream.tasks["t1"].state == "succeeded"
+
+
+async def test_a_result_stays_as_long_as_its_row(bench: PushBench):
+    await bench.push(task())
+    await bench.drain()
+    bench.clock.now += 29 * 86_400
+    await bench.ledger().purge()
+    assert (await bench.status("p1")).report is not None
+    bench.clock.now += 2 * 86_400
+    await bench.ledger().purge()
+    assert await bench.tasks.find("p1") is None
+    assert await bench.documents.count(RESULTS, {}) == 0
+
+
+async def test_a_pushed_task_of_a_lane_is_handed_over(bench: PushBench):
+    bench.processors.lanes = {"echo": "llm"}
+    await bench.push(task(job_id="j"))
+    await bench.drain()
+    row = (await bench.rows())["p1"]
+    assert (row["state"], row["lane"], row["job"]) == ("queued", "llm", "j")
+    assert (await bench.status("p1")).state == "pending"
+
+
+async def test_two_requests_at_once_with_the_same_id_make_one_task(bench: PushBench):
+    await asyncio.gather(*(bench.push(task()) for _ in range(5)))
+    assert await bench.documents.count(ROWS, {}) == 1
+    counters = Counters(await bench.documents.counters())
+    assert counters.total(LEDGER_ROWS) == 1
+
+
+async def test_other_content_under_the_same_id_is_refused(bench: PushBench):
+    await bench.push(task())
+    with pytest.raises(InvalidTask) as raised:
+        await bench.push(task("p2"), task(text="other"))
+    assert raised.value.code == "id_reused"
+    assert await bench.documents.count(ROWS, {}) == 1
+
+
+async def test_a_row_that_cannot_be_read_stops_no_other_one(bench: PushBench):
+    await bench.push(task(), task("p2"))
+    broken = Change(set={"task_json": "{"})
+    await bench.documents.update(ROWS, [Update("p1#pushed", broken)])
+    await bench.drain()
+    assert (await bench.status("p1")).state == "failed"
+    assert (await bench.status("p2")).state == "succeeded"
+
+
+DIALECTS: list[tuple[object, list[str]]] = [
+    ({"id": "a", "type": "t", "data": {"text": "x"}}, ["a"]),
+    ({"_id": "a", "type": "t", "content": {"text": "x"}, "state": "failed"}, ["a"]),
+    ([{"id": 1, "task_type": "t", "input_data": {}}, {"id": 2, "task_type": "t"}], ["1", "2"]),
+    ({"tasks": [{"id": "a", "type": "t", "data": {}}]}, ["a"]),
+    ({"data": [{"id": "a", "type": "t", "data": {}}]}, ["a"]),
+]
+
+
+@pytest.mark.parametrize(("body", "ids"), DIALECTS)
+def test_tasks_are_read_in_every_dialect(body: object, ids: list[str]):
+    entries = read(body)
+    assert [entry.id for entry in entries] == ids
+    assert all(entry.row_id == f"{entry.id}#pushed" for entry in entries)
