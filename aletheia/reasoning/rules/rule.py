@@ -11,6 +11,9 @@ from aletheia.text.grammar import agree
 Severity: TypeAlias = Literal["critical", "high", "medium", "low"]
 
 SEVERITIES: Final[tuple[Severity, ...]] = ("critical", "high", "medium", "low")
+
+MAX_PART_PERCENT: Final = 99.9
+"""What is written of a part that is not quite the whole."""
 """The worst first."""
 
 Category: TypeAlias = Literal["performance", "content", "campaigns", "system"]
@@ -175,8 +178,8 @@ def write_number(value: float) -> str:
 
 def write_share(value: float) -> str:
     """Write a fraction as a percentage with at most one decimal, never rounded up to the whole."""
-    shown = f"{int(value * 1000) / 10:.1f}" if value < 1 else f"{value * 100:.1f}"
-    return f"{shown.removesuffix('.0')} %"
+    percent = min(value * 100, MAX_PART_PERCENT) if value < 1 else value * 100
+    return f"{percent:.1f}".removesuffix(".0") + " %"
 
 
 def write_duration(seconds: float) -> str:

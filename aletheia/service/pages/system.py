@@ -12,7 +12,7 @@ from aletheia.service.pages.curves import draw_curve
 from aletheia.service.pages.frame import Answer, Page, Question, add_facts
 from aletheia.service.pages.mounting import Visit
 from aletheia.service.pages.plan import add_plan
-from aletheia.service.pages.words import say_number, say_time, say_title
+from aletheia.service.pages.words import say_number, say_scores, say_time, say_title
 from aletheia.service.reasoning import PREFIX, AIRunResponse, Decided, ReasoningHistory
 from aletheia.service.roles import MANAGERS
 
@@ -239,8 +239,7 @@ def _draw_history(history: ReasoningHistory) -> None:
     with ui.element("div").classes("card"):
         ui.html(draw_curve(scores, width=CURVE_WIDTH), sanitize=False)
         oldest, newest = history.runs[-1].timestamp, history.runs[0].timestamp
-        said = f"Between {say_number(min(scores))} and {say_number(max(scores))}"
-        ui.label(f"{said}, {say_time(oldest)} to {say_time(newest)}.").classes("soft")
+        ui.label(say_scores(scores, oldest, newest)).classes("soft")
 
 
 def _draw_findings(output: AIReasoningOutput) -> None:

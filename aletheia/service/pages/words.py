@@ -1,6 +1,6 @@
 """What pages say: numbers, times, states and refusals, for people who run no servers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Final
@@ -84,6 +84,14 @@ def say_number(value: float | None) -> str:
     return f"{value:,.1f}".removesuffix(".0")
 
 
+def say_scores(scores: Sequence[float], oldest: datetime, newest: datetime) -> str:
+    """Return between which scores the system was, and when."""
+    low, high = say_number(min(scores)), say_number(max(scores))
+    said = low if low == high else f"Between {low} and {high}"
+    first, last = say_time(oldest), say_time(newest)
+    return f"{said}, {last}." if first == last else f"{said}, {first} to {last}."
+
+
 def say_usd(amount: str) -> str:
     """Return dollars: cents, or more digits where there would be no cent."""
     try:
@@ -103,6 +111,15 @@ def say_title(text: str) -> str:
 def say_run_state(state: str) -> str:
     """Return the state of a run."""
     return RUN_STATES.get(state, state)
+
+
+def say_failed_replay(code: str, said: Mapping[str, object]) -> str:
+    """Return why the last replay of a dead letter with a code changed nothing."""
+    if said.get("status") is not None:
+        return "Its last replay was refused by the system that the task comes from."
+    if said.get("code") == code:
+        return "It was replayed, and failed again for the same reason."
+    return f"Its last replay did not work: {cut(str(said.get('message') or 'it says no more'))}."
 
 
 def cut(text: str | None) -> str:

@@ -67,3 +67,25 @@ def test_a_long_text_is_cut():
     assert words.cut(None) == "Its text is not saved any more."
     assert words.say_title("many") == "Many"
     assert words.say_run_state("odd") == "odd"
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        ({"code": "empty_text", "status": None}, "failed again for the same reason"),
+        ({"code": "http_409", "status": 409}, "refused by the system that the task comes from"),
+        ({"code": "unavailable", "status": None, "message": "it is away"}, "it is away."),
+        ({}, "it says no more"),
+    ],
+)
+def test_why_a_replay_changed_nothing(said: dict[str, object], sentence: str):
+    assert sentence in words.say_failed_replay("empty_text", said)
+
+
+def test_one_score_at_one_moment_is_no_range():
+    first = datetime(2026, 11, 30, 1, 30, tzinfo=UTC)
+    last = first + timedelta(minutes=5)
+    assert words.say_scores([91.0], first, first) == "91, 2026-11-30 01:30 UTC."
+    assert words.say_scores([91.0, 100.0], first, last) == (
+        "Between 91 and 100, 2026-11-30 01:30 UTC to 2026-11-30 01:35 UTC."
+    )
