@@ -12,8 +12,8 @@ Severity: TypeAlias = Literal["critical", "high", "medium", "low"]
 
 SEVERITIES: Final[tuple[Severity, ...]] = ("critical", "high", "medium", "low")
 
-MAX_PART_PERCENT: Final = 99.9
-"""What is written of a part that is not quite the whole."""
+ROUNDING_ERROR: Final = 1e-6
+"""By how much a product of floats may miss a whole number."""
 """The worst first."""
 
 Category: TypeAlias = Literal["performance", "content", "campaigns", "system"]
@@ -177,9 +177,14 @@ def write_number(value: float) -> str:
 
 
 def write_share(value: float) -> str:
-    """Write a fraction as a percentage with at most one decimal, never rounded up to the whole."""
-    percent = min(value * 100, MAX_PART_PERCENT) if value < 1 else value * 100
-    return f"{percent:.1f}".removesuffix(".0") + " %"
+    """Write a fraction as a percentage, to the nearest tenth.
+
+    It is not rounded up to a whole percentage, which may be a bound, or all of it.
+    """
+    tenths = round(value * 1000)
+    if tenths % 10 == 0 and tenths - value * 1000 > ROUNDING_ERROR:
+        tenths -= 1
+    return f"{tenths / 10:.1f}".removesuffix(".0") + " %"
 
 
 def write_duration(seconds: float) -> str:

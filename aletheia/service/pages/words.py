@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Final
 
+from aletheia.service.reasoning import PlanState, StepState
 from aletheia.service.refusals import ServiceError
 
 MAX_TEXT_CHARS: Final = 600
@@ -32,6 +33,19 @@ REASONS: Final[Mapping[str, str]] = {
     "rate_limited": "The model's provider let no more calls through.",
 }
 """Why a department is done, by `StopReason`."""
+
+PLAN_STATES: Final[Mapping[str, str]] = {
+    "unused": "it begins in a moment",
+    "consumed": "it begins in a moment",
+    "begun": "it is being carried out",
+    "done": "it was carried out",
+    "failed": "it was begun, and a step failed",
+    "lost": "it was begun, and what carried it out was lost",
+}
+"""What became of an approved plan, by `ApprovalState`."""
+
+ENDED: Final = frozenset({"done", "failed", "lost"})
+"""States of a plan that is over."""
 
 _REFUSALS: Final[Mapping[str, str]] = {
     "expired_token": "Your token has expired. Sign in again.",
@@ -106,6 +120,26 @@ def say_usd(amount: str) -> str:
 def say_title(text: str) -> str:
     """Return a text with a capital letter."""
     return text[:1].upper() + text[1:]
+
+
+def say_plan_state(state: PlanState) -> list[str]:
+    """Return how far a plan is, in sentences; none where nobody has approved it."""
+    if state.approved_by is None:
+        return []
+    is_late = state.state == "unused" and state.is_open
+    became = "it was not begun in time" if is_late else PLAN_STATES.get(state.state, state.state)
+    last = {step.step: step for step in state.steps}
+    return [
+        f"Approved by {state.approved_by}, {say_time(state.approved_at)}: {became}.",
+        *(f"Step {number} {_say_step(step)}" for number, step in sorted(last.items())),
+    ]
+
+
+def _say_step(step: StepState) -> str:
+    if step.event == "step_started":
+        return f"has begun, {say_time(step.at)}."
+    became = "is done" if step.event == "step_done" else "failed"
+    return f"{became}, {say_time(step.at)}: {cut(step.message or 'it says no more')}"
 
 
 def say_run_state(state: str) -> str:

@@ -222,6 +222,8 @@ def test_the_worst_comes_first():
     [
         pytest.param(43 / 45, "95.6 %", id="to the nearest tenth"),
         pytest.param(0.9999, "99.9 %", id="never the whole"),
+        pytest.param(0.57, "57 %", id="whatever floats make of it"),
+        pytest.param(0.0004, "0 %", id="next to nothing"),
         pytest.param(1.0, "100 %", id="the whole"),
         pytest.param(0.5, "50 %", id="without a tenth that says nothing"),
         pytest.param(1.25, "125 %", id="more than the whole"),
