@@ -31,5 +31,5 @@ def _describe(tally: Tally) -> str:
         return "There is no such dead letter."
     return (
         f"{tally.succeeded} succeeded, {tally.failed} failed again, "
-        f"{tally.refused_replays} were not taken back."
+        f"{tally.refused_replays} could not be replayed."
     )

@@ -69,7 +69,7 @@ class Decision:
     reason: str
     match_id: str | None = None  # the item it repeats or, if it is kept, the nearest one, if any
     is_match_saved: bool = False  # whether that is a saved item, not one of the same batch
-    score: float | None = None  # probability that the two make one point; `None`: not calibrated
+    score: float | None = None  # probability that both make one point, 1 if equal; `None`: unknown
     cosine: float | None = None  # the raw one
     judge: str = ""  # the model that judged the pair; empty if none did
     difference: Difference | None = None  # in what the two differ that no similarity sees
@@ -358,16 +358,16 @@ class _Walk:
     def _keep_possible(self, entry: Entry, match: Match) -> Decision:
         """Keep an item that may repeat another one, for an operator to decide."""
         difference = _find_difference(entry, match)
-        if difference is None:
-            kept = self._keep(entry, match, "embedding", "it may repeat it: nobody has judged")
-        else:
-            kept = self._keep(entry, match, "guard", DIFFERENCES[difference])
-        return replace(kept, is_possible=True)
+        tier: Tier = "embedding" if difference is None else "guard"
+        why = DIFFERENCES[difference] if difference else "it may repeat it: nobody has judged"
+        return replace(self._keep(entry, match, tier, why), is_possible=True)
 
     def _drop(
         self, entry: Entry, match: Match, tier: Tier, reason: str, judge: str = ""
     ) -> Decision:
-        return replace(self._keep(entry, match, tier, reason, judge), is_kept=False)
+        kept = self._keep(entry, match, tier, reason, judge)
+        is_same = tier == "exact" and kept.score is not None
+        return replace(kept, is_kept=False, score=1.0 if is_same else kept.score)
 
     def _keep(
         self, entry: Entry, match: Match | None, tier: Tier, reason: str, judge: str = ""

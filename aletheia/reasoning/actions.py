@@ -90,6 +90,14 @@ def _count(view: View, path: str, what: str) -> str:
     return agree(f"{write_number(value)} {what}", value)
 
 
+def _describe_replay(payload: ReplayPayload, view: View) -> str:
+    counted = _count(view, "queue_failed", "dead [letter|letters]")
+    number = view.number("queue_failed")
+    is_all = payload.code is None and number is not None and number <= payload.limit
+    said = f"replay {counted}" if is_all else f"replay up to {payload.limit:,} of {counted}"
+    return f"{said}, those with code {payload.code}" if payload.code else said
+
+
 ACTIONS: Final[Mapping[ActionType, Action]] = {
     "process_queue": Action(
         NoPayload,
@@ -105,11 +113,7 @@ ACTIONS: Final[Mapping[ActionType, Action]] = {
         ReplayPayload,
         lambda _: "replay_dead_letters/replay_dead_letters",
         lambda it: {"ids": None, "code": it.code, "limit": it.limit},
-        lambda it, view: (
-            f"replay up to {it.limit:,} of "
-            f"{_count(view, 'queue_failed', 'dead [letter|letters]')}"
-            + (f", those with code {it.code}" if it.code else "")
-        ),
+        _describe_replay,
         15,
         "medium",
     ),

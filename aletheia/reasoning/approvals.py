@@ -68,6 +68,15 @@ class AuditRecord:
     details: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class PlanProgress:
+    """How far a plan is: its newest approval, and what was done in its name."""
+
+    approval: Approval | None  # `None`: nobody has approved it
+    records: tuple[AuditRecord, ...]
+    is_open: bool  # whether it can be approved now
+
+
 class Approvals:
     """The approvals of one store, and the record of what they were used for."""
 
@@ -190,6 +199,17 @@ class Approvals:
             APPROVALS, where, sort="number", descending=True, limit=1
         )
         return found[0] if found else None
+
+    async def progress(self, digest: str, planned_at: datetime) -> PlanProgress:
+        """Return how far the plan with a digest is, which was made at a moment."""
+        row = await self._find_newest(digest)
+        if row is None:
+            return PlanProgress(None, (), is_open=True)
+        if row["state"] == "unused":
+            is_open = int(row["expires_at"]) <= self._clock.now()
+        else:
+            is_open = self._is_over(row, microseconds_of(planned_at))
+        return PlanProgress(_read(row), tuple(await self.records(row["_id"])), is_open)
 
     async def find_unused(self, plan_id: str) -> Approval | None:
         """Return the approval of a plan that can be used now; `None` if there is none."""

@@ -138,6 +138,15 @@ class Recommendations:
             raise InvalidTask("unknown_recommendation", f"{id_[:60]!r} is not recommended now")
         return (await self._documents.get(RECOMMENDATIONS, [id_]))[id_]
 
+    async def read_decisions(self, shown: Sequence[AIRecommendation]) -> list[AIRecommendation]:
+        """Return recommendations of a run with what people have decided about them since."""
+        rows = await self._documents.get(RECOMMENDATIONS, [item.id for item in shown])
+        decided = {id_: row["decision"] for id_, row in rows.items() if row.get("decision")}
+        return [
+            item.model_copy(update={"decision": decided.get(item.id, item.decision)})
+            for item in shown
+        ]
+
     async def note_executed(self, ids: Sequence[str], approval_id: str) -> None:
         """Note that recommendations were carried out."""
         values = {"executed_at": self._clock.now(), "executed_by": approval_id}

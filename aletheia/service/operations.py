@@ -51,7 +51,8 @@ class DeadLetterRow(BaseModel):
     dead_at: datetime = Field(description="Since when it is a dead letter, in UTC.")
     attempts: int = Field(description="How often it was computed.")
     replay_refused: dict[str, Any] | None = Field(
-        description="What the upstream said to its last replay; null where it said nothing."
+        description="Why its last replay changed nothing: what the upstream said or, without a "
+        "status, what is still wrong with the task; null where nothing stopped it."
     )
 
 

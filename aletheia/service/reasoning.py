@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Path, Query
 from pydantic import BaseModel, Field
 
 from aletheia.errors import InvalidTask
+from aletheia.reasoning.approvals import PlanProgress
 from aletheia.reasoning.engine import Reasoner
 from aletheia.reasoning.history import Entry
 from aletheia.reasoning.models import (
@@ -36,6 +37,9 @@ CHANGED: Final = {
     "approved. `already_used`: it was approved and carried out. `nothing_to_do`: no step is "
     "automated.",
 }
+
+STEP_EVENTS: Final = frozenset({"step_started", "step_done", "step_failed"})
+"""Records of a plan's audit that are about its steps."""
 
 _STATUSES: Final[Mapping[str, HTTPStatus]] = {
     "unknown_recommendation": HTTPStatus.NOT_FOUND,
@@ -139,6 +143,31 @@ class PlanApproved(BaseModel):
     expires_at: datetime = Field(description="Until when it can be used, UTC.")
 
 
+class StepState(BaseModel):
+    """What was done for a step of a plan."""
+
+    at: datetime = Field(description="When, UTC.")
+    step: int = Field(description="Its number in the plan.")
+    event: Literal["step_started", "step_done", "step_failed"] = Field(description="What it was.")
+    message: str = Field(description="What came of it; empty at its start.")
+
+
+class PlanState(BaseModel):
+    """How far a plan is."""
+
+    plan_id: str = Field(description="Id of the plan.")
+    state: str = Field(
+        description="`open`: nobody has approved it; else that of its newest approval: `unused`, "
+        "`consumed`, `begun`, `done`, `failed` or `lost`."
+    )
+    is_open: bool = Field(description="Whether it can be approved now.")
+    approved_by: str | None = Field(description="Who approved it last; null if nobody did.")
+    approved_at: datetime | None = Field(description="When that was, UTC.")
+    expires_at: datetime | None = Field(description="Until when the approval can be used, UTC.")
+    run_id: str | None = Field(description="The run that carries it out; null if none does.")
+    steps: list[StepState] = Field(description="What was done, oldest first.")
+
+
 def make_reasoning_router(
     router: APIRouter,
     open_reasoner: OpenReasoner,
@@ -177,8 +206,12 @@ def _add_reads(router: APIRouter, open_reasoner: OpenReasoner) -> None:
 
     @router.get(f"{PREFIX}/recommendations", responses=not_yet)
     async def list_recommendations() -> list[AIRecommendation]:
-        """Return the recommendations of the newest reasoning run, the most important first."""
-        return list((await newest()).recommendations)
+        """Return the recommendations of the newest reasoning run, the most important first.
+
+        What was decided about them meanwhile is among them.
+        """
+        shown = (await newest()).recommendations
+        return await (await open_reasoner()).deps.recommendations.read_decisions(shown)
 
     @router.get(f"{PREFIX}/summary", responses=not_yet)
     async def read_summary() -> AISummary:
@@ -189,6 +222,15 @@ def _add_reads(router: APIRouter, open_reasoner: OpenReasoner) -> None:
     async def read_action_plan() -> AIActionPlan:
         """Return the plan of the newest reasoning run, with the digest that an approval names."""
         return (await newest()).action_plan
+
+    @router.get(f"{PREFIX}/action-plan/progress", responses=not_yet)
+    async def read_plan_progress() -> PlanState:
+        """Return who approved the plan of the newest reasoning run, and what was done for it."""
+        output = await newest()
+        approvals = (await open_reasoner()).deps.approvals
+        plan = output.action_plan
+        progress = await approvals.progress(plan.digest, output.timestamp)
+        return _to_state(plan.plan_id, progress)
 
     @router.get(f"{PREFIX}/history")
     async def list_history(
@@ -298,6 +340,26 @@ def _add_decisions(
 def _refuse(refusal: InvalidTask) -> ServiceError:
     status = _STATUSES.get(refusal.code, HTTPStatus.UNPROCESSABLE_ENTITY)
     return ServiceError(status, refusal.code, refusal.message)
+
+
+def _to_state(plan_id: str, progress: PlanProgress) -> PlanState:
+    approval = progress.approval
+    return PlanState(
+        plan_id=plan_id,
+        state="open" if approval is None else approval.state,
+        is_open=progress.is_open,
+        approved_by=None if approval is None else approval.who,
+        approved_at=None if approval is None else approval.at,
+        expires_at=None if approval is None else approval.expires_at,
+        run_id=(approval.run_id or None) if approval else None,
+        steps=[
+            StepState.model_validate(
+                {"at": record.at, "event": record.event, "message": "", **record.details}
+            )
+            for record in progress.records
+            if record.event in STEP_EVENTS
+        ],
+    )
 
 
 def _to_entry(entry: Entry) -> ReasoningEntry:

@@ -1,7 +1,7 @@
 """The end of the demo: a reasoning run over everything that it did, checked figure by figure."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -11,6 +11,7 @@ from rich.text import Text
 
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.gather.run_records import RUNS
+from aletheia.reasoning.actions import describe_dry_run
 from aletheia.reasoning.catalogue import listed_paths, measure_of
 from aletheia.reasoning.history import History
 from aletheia.reasoning.models import AIReasoningOutput
@@ -32,6 +33,10 @@ OF_GATHER: Final[Mapping[str, str]] = {
 """What a gather run reports, by snapshot path."""
 
 _FIGURE: Final = re.compile(r"\d[\d,.]*\d|\d")
+
+EXPECTED: Final = ("publish_rate_low", "queue_failures")
+"""Rules that find something: the example platform fails to publish, and the broken tasks are dead
+letters, which a step of the plan would replay."""
 
 MAX_SHOWN: Final = 5
 """Recommendations that are shown."""
@@ -55,7 +60,7 @@ async def run_reasoning(local: Local, steps: Steps) -> bool:
             truth |= count_runs(local, output.timestamp)
     finally:
         await documents.close()
-    is_as_expected = show(output, truth)
+    is_as_expected = show(output, truth, expected=EXPECTED)
     show_links(local, run, "The reasoning")
     return is_as_expected
 
@@ -141,15 +146,32 @@ def find_odd_figures(output: AIReasoningOutput) -> list[str]:
     return [it for it in _FIGURE.findall(" ".join(sentences)) if it not in known]
 
 
-def show(output: AIReasoningOutput | None, truth: Mapping[str, float]) -> bool:
-    """Print a reasoning run; return whether it is as it should be."""
+def find_missing(output: AIReasoningOutput, expected: Collection[str]) -> list[str]:
+    """Return which rules found nothing though they should have, a sentence each."""
+    found = {problem.id for problem in output.findings}
+    return [f"the rule {id_} found nothing" for id_ in expected if id_ not in found]
+
+
+def show(
+    output: AIReasoningOutput | None,
+    truth: Mapping[str, float],
+    *,
+    expected: Collection[str] = (),
+) -> bool:
+    """Print a reasoning run; return whether it is as it should be.
+
+    `expected`: rules that should have found something, beside any others.
+    """
+    problems = find_problems(output, truth)
     if output is not None:
+        problems += find_missing(output, expected)
         _show_summary(output)
+        _show_plan(output)
     success = (
         f"{len(truth)} figures are right by upstream, store, Prefect and platform;\n"
         "  the summary has no figure that is not one of the snapshot."
     )
-    return conclude("The reasoning run has something wrong:", find_problems(output, truth), success)
+    return conclude("The reasoning run has something wrong:", problems, success)
 
 
 def _show_summary(output: AIReasoningOutput) -> None:
@@ -171,6 +193,19 @@ def _show_summary(output: AIReasoningOutput) -> None:
             table.add_row(item.priority, escape(item.title), escape(item.impact), action)
         console.print()
         console.print(table)
+
+
+def _show_plan(output: AIReasoningOutput) -> None:
+    """Print what each step of the plan would do; nothing is done before somebody approves it."""
+    if not output.action_plan.steps:
+        return
+    console.print("\n  [bold]Plan[/], which waits for an approval on the page System")
+    for step in output.action_plan.steps:
+        does = "for a person"
+        if step.automated:
+            does = "would " + describe_dry_run(step.action, step.payload, output.snapshot.view)
+        said = Text(f"{step.step}. {step.description} ({does})")
+        console.print(Padding(said, (0, 4)))
 
 
 def _show_sentences(title: str, sentences: Sequence[str]) -> None:

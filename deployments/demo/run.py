@@ -22,7 +22,7 @@ from deployments.demo.reasoning import run_reasoning
 from deployments.demo.runs import show_links, watch
 from deployments.demo.tasks import collect_outcomes, count_states, read_upstream, show
 from deployments.environment import demo_servers
-from deployments.examples.tasks import example_tasks
+from deployments.examples.tasks import example_tasks, make_faulty_tasks
 from deployments.explaining import console
 from deployments.local import Local
 from deployments.steps import Steps
@@ -32,6 +32,11 @@ app = typer.Typer()
 
 EXAMPLE_LIMITS: Final = {"RATE_LIMIT_PER_MINUTE": "1000", "RATE_LIMIT_PER_HOUR": "1000"}
 """Limits for the example providers: shift and gather together send more than the default."""
+
+FOUND_FROM: Final = {
+    "FINDING_QUEUE_FAILED": str(sum(task.is_reportable for task in make_faulty_tasks()))
+}
+"""So few dead letters are a finding of the demo, so that its reasoning has a plan to approve."""
 
 STAND_INS: Final = {"nomic-embed-text": "text-embedding-3-small"}
 """What stands in at OpenAI for the tasks that name a model, in `hybrid` mode."""
@@ -114,6 +119,7 @@ def _run(
         variables = dict.fromkeys(ignored_variables(), "") | {
             "ALETHEIA_DATA_DIR": str(local.directory),
             "LLM_PROVIDER": "mock",
+            **FOUND_FROM,
         }
         if settings.is_remote:
             with steps.step("Start example providers"):
@@ -212,9 +218,12 @@ def _introduce(settings: EmbeddingSettings, tasks: int) -> None:
 def _end(local: Local, *, keep: bool) -> str:
     if not keep:
         return "The servers stop now; `make demo KEEP=1` leaves them running."
+    command = f"ALETHEIA_DATA_DIR={local.directory} .venv/bin/aletheia"
     return (
-        f"It is left running: `make down` ends it. Commands such as `aletheia status` ask it with\n"
-        f"  ALETHEIA_DATA_DIR={local.directory}\n"
-        f"  Sign in to the Prefect UI with the line in {local.password_file}\n"
-        f"  `aletheia token --role operator` makes a token for the service"
+        "It is left running; `make down` ends it.\n"
+        f"  Sign in to the Prefect UI with the line in {local.password_file},\n"
+        "  to the pages with what this prints, which is good for an hour:\n"
+        f"    {command} token --role admin --minutes 60\n"
+        "  Other commands ask the demo in the same way, such as\n"
+        f"    {command} status"
     )

@@ -11,6 +11,9 @@ from deployments.examples.texts import stdlib_texts
 EXAMPLE_MODEL: Final = "sentence-transformers/all-MiniLM-L6-v2"
 """The model of the tasks that name one."""
 
+NEWEST_AT: Final = datetime(2026, 1, 1, tzinfo=UTC)
+"""When the newest task was created, where nobody says."""
+
 WORDS: Final = 30
 """About how many words a text has."""
 
@@ -33,15 +36,24 @@ class ExampleTask:
 
 
 def example_tasks(
-    n: int, *, with_faults: bool = True, model: str = EXAMPLE_MODEL
+    n: int,
+    *,
+    with_faults: bool = True,
+    model: str = EXAMPLE_MODEL,
+    newest_at: datetime = NEWEST_AT,
 ) -> list[ExampleTask]:
     """Return tasks in all three dialects, oldest first, with real texts of some 30 words.
 
-    There are `n` good ones, of which a third name the model, and one of each fault among them.
+    There are `n` good ones, of which a third name the model, and one of each fault among them. They
+    were created a second apart, where their dialect says when; the newest one at `newest_at`.
     """
+
+    def create(number: int) -> str:
+        return (newest_at - timedelta(seconds=n - 1 - number)).isoformat()
+
     dialects = (_make_s0, partial(_make_s1, model=model), _make_s2)
     tasks = [
-        ExampleTask(dialects[number % len(dialects)](number, text))
+        ExampleTask(dialects[number % len(dialects)](number, text, create(number)))
         for number, text in enumerate(stdlib_texts(n, WORDS))
     ]
     if with_faults:
@@ -67,13 +79,13 @@ def make_faulty_tasks() -> list[ExampleTask]:
     return [*tasks, ExampleTask(nameless, is_reportable=False)]
 
 
-def _make_s0(number: int, text: str) -> dict[str, Any]:
+def _make_s0(number: int, text: str, _: str) -> dict[str, Any]:
     task_id = f"docs/{number}" if number % 50 == 0 else f"task-{number:05}"
     data = {"text": text}
     return {"id": task_id, "type": "TEXT_EMBEDDING", "state": "PENDING", "data": data}
 
 
-def _make_s1(number: int, text: str, *, model: str) -> dict[str, Any]:
+def _make_s1(number: int, text: str, created_at: str, *, model: str) -> dict[str, Any]:
     return {
         "_id": f"{0x65A0_0000_0000_0000_0000_0000 + number:024x}",
         "type": "text_embedding",
@@ -81,11 +93,11 @@ def _make_s1(number: int, text: str, *, model: str) -> dict[str, Any]:
         "content": {"text": text, "model": model},
         "callbackRoute": "/documents/embedded",
         "callbackParams": {"document": number},
-        "createdAt": _make_time(number),
+        "createdAt": created_at,
     }
 
 
-def _make_s2(number: int, text: str) -> dict[str, Any]:
+def _make_s2(number: int, text: str, created_at: str) -> dict[str, Any]:
     return {
         "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"urn:example-task:{number}")),
         "task_type": "text_embedding",
@@ -93,11 +105,7 @@ def _make_s2(number: int, text: str) -> dict[str, Any]:
         "input_data": {"text": text},
         "parameters": {},
         "job_id": f"job-{number // 100}",
-        "created_at": _make_time(number),
+        "created_at": created_at,
         "retry_count": 0,
         "max_retries": 3,
     }
-
-
-def _make_time(number: int) -> str:
-    return (datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=number)).isoformat()

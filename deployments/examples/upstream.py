@@ -9,6 +9,7 @@ from argparse import Namespace
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from http import HTTPStatus
 from itertools import islice
 from typing import Any, Final, cast
@@ -199,7 +200,12 @@ def _read_limit(asked: str) -> int | None:
 
 
 def _build(chosen: Namespace) -> ExampleUpstream:
-    tasks = example_tasks(chosen.tasks, with_faults=not chosen.no_faults, model=chosen.model)
+    tasks = example_tasks(
+        chosen.tasks,
+        with_faults=not chosen.no_faults,
+        model=chosen.model,
+        newest_at=datetime.now(UTC),
+    )
     return ExampleUpstream([task.entry for task in tasks])
 
 

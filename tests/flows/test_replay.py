@@ -25,7 +25,7 @@ async def test_dead_letters_are_sent_through_once_more(upstream: FakeUpstream):
     for task_id in ("t1", "t2", "t3"):
         upstream.refuse_reports(task_id, None)
     state = await end_of(code="claim_refused", limit=2)
-    assert state.message == "2 succeeded, 0 failed again, 0 were not taken back."
+    assert state.message == "2 succeeded, 0 failed again, 0 could not be replayed."
     report = await replay_dead_letters(ids=["t1", "t2", "t3"])
     assert report.tally.succeeded == 1
     assert {upstream.tasks[key].state for key in ("t1", "t2", "t3")} == {"succeeded"}

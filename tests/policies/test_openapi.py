@@ -63,6 +63,7 @@ def test_the_endpoints_of_the_specification_are_there():
         "POST /ai/global/run",
         "POST /ai/global/recommendations/{recommendation_id}",
         "POST /ai/global/action-plan/{plan_id}/approve",
+        "GET /ai/global/action-plan/progress",
         *(f"GET /ai/global/{name}" for name in reads),
     } == REASONING
 

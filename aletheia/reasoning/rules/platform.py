@@ -47,7 +47,7 @@ def publish_rate_low(view: View, limits: FindingSettings) -> Found | None:
         (limits.finding_publish_rate_high, "high"),
         (limits.finding_publish_rate_critical, "critical"),
     )
-    text = "{value} of the publications in 24 h succeeded"
+    text = "only {value} of the publications in 24 h succeeded"
     return find_below(view, path, text, *levels, said=write_share(value))
 
 

@@ -11,6 +11,9 @@ from aletheia.text.grammar import agree
 Severity: TypeAlias = Literal["critical", "high", "medium", "low"]
 
 SEVERITIES: Final[tuple[Severity, ...]] = ("critical", "high", "medium", "low")
+
+ROUNDING_ERROR: Final = 1e-6
+"""By how much a product of floats may miss a whole number."""
 """The worst first."""
 
 Category: TypeAlias = Literal["performance", "content", "campaigns", "system"]
@@ -174,9 +177,14 @@ def write_number(value: float) -> str:
 
 
 def write_share(value: float) -> str:
-    """Write a fraction as a percentage with at most one decimal, never rounded up to the whole."""
-    shown = f"{int(value * 1000) / 10:.1f}" if value < 1 else f"{value * 100:.1f}"
-    return f"{shown.removesuffix('.0')} %"
+    """Write a fraction as a percentage, to the nearest tenth.
+
+    It is not rounded up to a whole percentage, which may be a bound, or all of it.
+    """
+    tenths = round(value * 1000)
+    if tenths % 10 == 0 and tenths - value * 1000 > ROUNDING_ERROR:
+        tenths -= 1
+    return f"{tenths / 10:.1f}".removesuffix(".0") + " %"
 
 
 def write_duration(seconds: float) -> str:

@@ -19,7 +19,13 @@ from aletheia.service.operations import (
 )
 from aletheia.service.pages.frame import Answer, Page, Question, add_facts
 from aletheia.service.pages.mounting import Visit
-from aletheia.service.pages.words import cut, say_number, say_time, say_usd
+from aletheia.service.pages.words import (
+    cut,
+    say_failed_replay,
+    say_number,
+    say_time,
+    say_usd,
+)
 from aletheia.service.roles import OPERATORS
 from aletheia.text.grammar import agree
 
@@ -201,7 +207,7 @@ class Operations:
             tries = agree(f"{dead_letter.attempts} [attempt|attempts]", dead_letter.attempts)
             ui.label(f"Type {kind} · {tries} · {say_time(dead_letter.dead_at)}").classes("soft")
             if dead_letter.replay_refused is not None:
-                said = "Its last replay was refused by the system that the task comes from."
+                said = say_failed_replay(dead_letter.code, dead_letter.replay_refused)
                 ui.label(said).classes("warn")
             self._add_replay(
                 "Replay", {"ids": [dead_letter.id], "limit": 1}, None, quoted=dead_letter.id

@@ -8,13 +8,13 @@ from aletheia.reasoning.models import AIActionPlan, AIReasoningOutput, PlanStep
 from aletheia.reasoning.snapshot import SystemSnapshot
 from aletheia.service.pages.calls import join_path
 from aletheia.service.pages.frame import Answer, Page, Question, add_facts
-from aletheia.service.pages.words import say_time
-from aletheia.service.reasoning import PREFIX, PlanApproved
+from aletheia.service.pages.words import ENDED, say_plan_state, say_time
+from aletheia.service.reasoning import PREFIX, PlanApproved, PlanState
 from aletheia.service.roles import MANAGERS
 
 
-def add_plan(page: Page, output: AIReasoningOutput) -> None:
-    """Add the plan of a reasoning run, with its dry run."""
+def add_plan(page: Page, output: AIReasoningOutput, state: PlanState) -> None:
+    """Add the plan of a reasoning run, with its dry run, and how far it is."""
     plan = output.action_plan
     if not plan.steps:
         ui.label("There is nothing to carry out.").classes("soft note")
@@ -25,10 +25,15 @@ def add_plan(page: Page, output: AIReasoningOutput) -> None:
         add_facts([("Takes", plan.estimated_duration), ("Risk", plan.risk_level)])
         for step in plan.steps:
             _draw_step(step, output.snapshot)
-        if any(step.automated for step in plan.steps):
-            _add_approval(page, plan, output.snapshot)
-        else:
+        for sentence in say_plan_state(state):
+            ui.label(sentence).classes("text")
+        if not any(step.automated for step in plan.steps):
             ui.label("Its steps are for people; nothing can be approved.").classes("soft")
+        elif state.is_open:
+            _add_approval(page, plan, output.snapshot)
+        elif state.state in ENDED:
+            said = "It can be approved again when the next check finds the same."
+            ui.label(said).classes("soft")
 
 
 def _draw_step(step: PlanStep, snapshot: SystemSnapshot) -> None:

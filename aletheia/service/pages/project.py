@@ -28,6 +28,7 @@ from aletheia.service.pages.words import (
     say_duration,
     say_number,
     say_time,
+    say_title,
     say_usd,
 )
 from aletheia.service.project_state import DepartmentState, ProjectState, RunState
@@ -40,6 +41,9 @@ MAX_SHOWN: Final = 20
 """Repetitions, and items at first, that are shown."""
 
 MAX_ITEMS: Final = 500
+
+SCORED: Final = frozenset({"exact", "embedding", "guard"})
+"""Tiers whose score is shown; a judge has found what it had not seen."""
 
 _API: Final = ("api", "v1", "projects")
 
@@ -294,8 +298,9 @@ def _draw_text(name: str, text: str | None) -> None:
 
 
 def _describe(row: RepetitionRow) -> str:
-    alike = "" if row.score is None else f" Alike: {row.score:.0%}."
-    return f"{row.reason}{alike} {say_time(row.at)}"
+    has_score = row.score is not None and row.tier in SCORED
+    alike = f"Alike: {row.score:.0%}. " if has_score else ""
+    return f"{say_title(row.reason.rstrip('.'))}. {alike}{say_time(row.at)}"
 
 
 def _draw_item(item: ItemRow) -> None:

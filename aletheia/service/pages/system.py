@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from nicegui import Client, ui
+from pydantic import RootModel
 from starlette.requests import Request
 
 from aletheia.reasoning.models import AIReasoningOutput, AIRecommendation, Decision, FoundProblem
@@ -12,8 +13,8 @@ from aletheia.service.pages.curves import draw_curve
 from aletheia.service.pages.frame import Answer, Page, Question, add_facts
 from aletheia.service.pages.mounting import Visit
 from aletheia.service.pages.plan import add_plan
-from aletheia.service.pages.words import say_number, say_time, say_title
-from aletheia.service.reasoning import PREFIX, AIRunResponse, Decided, ReasoningHistory
+from aletheia.service.pages.words import say_number, say_scores, say_time, say_title
+from aletheia.service.reasoning import PREFIX, AIRunResponse, Decided, PlanState, ReasoningHistory
 from aletheia.service.roles import MANAGERS
 
 MAX_HISTORY: Final = 200
@@ -71,13 +72,15 @@ async def show_system(request: Request, client: Client) -> None:
     await page.start()
 
 
+class Recommended(RootModel[list[AIRecommendation]]):
+    """Recommendations, as their route lists them."""
+
+
 class System:
     """The parts of the page."""
 
     def __init__(self, page: Page) -> None:
         self._page = page
-        self._decided: dict[str, Decision] = {}  # here, since the run that is shown
-        self._shown_run = ""
 
     def add_sections(self) -> None:
         """Add all parts."""
@@ -109,12 +112,16 @@ class System:
         page.add_section(
             "Plan",
             "The steps that a program can carry out by itself, if somebody approves them.",
-            self._load,
-            lambda output: add_plan(page, output),
+            self._load_plan,
+            lambda shown: add_plan(page, *shown),
         )
 
     async def _load(self) -> AIReasoningOutput:
         return await self._page.visit.calls.read(AIReasoningOutput, f"{PREFIX}/last_run")
+
+    async def _load_plan(self) -> tuple[AIReasoningOutput, PlanState]:
+        path = f"{PREFIX}/action-plan/progress"
+        return await self._load(), await self._page.visit.calls.read(PlanState, path)
 
     async def _load_history(self) -> ReasoningHistory:
         return await self._page.visit.calls.read(
@@ -133,15 +140,8 @@ class System:
             ui.label(f"As of {say_time(output.timestamp)}.").classes("soft")
 
     async def _load_recommendations(self) -> list[AIRecommendation]:
-        """Return them as they were decided meanwhile: the run has them as they were then."""
-        output = await self._load()
-        if output.reasoning_id != self._shown_run:
-            self._shown_run = output.reasoning_id
-            self._decided.clear()
-        return [
-            shown.model_copy(update={"decision": self._decided.get(shown.id, shown.decision)})
-            for shown in output.recommendations
-        ]
+        found = await self._page.visit.calls.read(Recommended, f"{PREFIX}/recommendations")
+        return found.root
 
     def _draw_recommendations(self, recommendations: list[AIRecommendation]) -> None:
         if not recommendations:
@@ -216,8 +216,7 @@ class System:
             }
             path = PREFIX + join_path("recommendations", shown.id)
             decided = await self._page.visit.calls.act(Decided, path, body)
-            self._decided[shown.id] = decided.decision
-            return f"{_DECIDED[decision]} Your name stands beside it."
+            return f"{_DECIDED[decided.decision]} Your name stands beside it."
 
         is_strong = decision == "accepted"
         self._page.add_button(
@@ -239,8 +238,7 @@ def _draw_history(history: ReasoningHistory) -> None:
     with ui.element("div").classes("card"):
         ui.html(draw_curve(scores, width=CURVE_WIDTH), sanitize=False)
         oldest, newest = history.runs[-1].timestamp, history.runs[0].timestamp
-        said = f"Between {say_number(min(scores))} and {say_number(max(scores))}"
-        ui.label(f"{said}, {say_time(oldest)} to {say_time(newest)}.").classes("soft")
+        ui.label(say_scores(scores, oldest, newest)).classes("soft")
 
 
 def _draw_findings(output: AIReasoningOutput) -> None:

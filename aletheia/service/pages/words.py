@@ -1,10 +1,11 @@
 """What pages say: numbers, times, states and refusals, for people who run no servers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Final
 
+from aletheia.service.reasoning import PlanState, StepState
 from aletheia.service.refusals import ServiceError
 
 MAX_TEXT_CHARS: Final = 600
@@ -32,6 +33,19 @@ REASONS: Final[Mapping[str, str]] = {
     "rate_limited": "The model's provider let no more calls through.",
 }
 """Why a department is done, by `StopReason`."""
+
+PLAN_STATES: Final[Mapping[str, str]] = {
+    "unused": "it begins in a moment",
+    "consumed": "it begins in a moment",
+    "begun": "it is being carried out",
+    "done": "it was carried out",
+    "failed": "it was begun, and a step failed",
+    "lost": "it was begun, and what carried it out was lost",
+}
+"""What became of an approved plan, by `ApprovalState`."""
+
+ENDED: Final = frozenset({"done", "failed", "lost"})
+"""States of a plan that is over."""
 
 _REFUSALS: Final[Mapping[str, str]] = {
     "expired_token": "Your token has expired. Sign in again.",
@@ -84,6 +98,14 @@ def say_number(value: float | None) -> str:
     return f"{value:,.1f}".removesuffix(".0")
 
 
+def say_scores(scores: Sequence[float], oldest: datetime, newest: datetime) -> str:
+    """Return between which scores the system was, and when."""
+    low, high = say_number(min(scores)), say_number(max(scores))
+    said = low if low == high else f"Between {low} and {high}"
+    first, last = say_time(oldest), say_time(newest)
+    return f"{said}, {last}." if first == last else f"{said}, {first} to {last}."
+
+
 def say_usd(amount: str) -> str:
     """Return dollars: cents, or more digits where there would be no cent."""
     try:
@@ -100,9 +122,38 @@ def say_title(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+def say_plan_state(state: PlanState) -> list[str]:
+    """Return how far a plan is, in sentences; none where nobody has approved it."""
+    if state.approved_by is None:
+        return []
+    is_late = state.state == "unused" and state.is_open
+    became = "it was not begun in time" if is_late else PLAN_STATES.get(state.state, state.state)
+    last = {step.step: step for step in state.steps}
+    return [
+        f"Approved by {state.approved_by}, {say_time(state.approved_at)}: {became}.",
+        *(f"Step {number} {_say_step(step)}" for number, step in sorted(last.items())),
+    ]
+
+
+def _say_step(step: StepState) -> str:
+    if step.event == "step_started":
+        return f"has begun, {say_time(step.at)}."
+    became = "is done" if step.event == "step_done" else "failed"
+    return f"{became}, {say_time(step.at)}: {cut(step.message or 'it says no more')}"
+
+
 def say_run_state(state: str) -> str:
     """Return the state of a run."""
     return RUN_STATES.get(state, state)
+
+
+def say_failed_replay(code: str, said: Mapping[str, object]) -> str:
+    """Return why the last replay of a dead letter with a code changed nothing."""
+    if said.get("status") is not None:
+        return "Its last replay was refused by the system that the task comes from."
+    if said.get("code") == code:
+        return "It was replayed, and failed again for the same reason."
+    return f"Its last replay did not work: {cut(str(said.get('message') or 'it says no more'))}."
 
 
 def cut(text: str | None) -> str:

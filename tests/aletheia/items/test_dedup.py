@@ -264,6 +264,12 @@ async def test_a_text_of_hardly_any_words_is_not_dropped_unjudged(dedup: Dedupli
     assert (decision.is_kept, decision.is_possible) == (True, True)
 
 
+async def test_equal_texts_make_one_point_whatever_the_scale_says_of_pairs_that_differ():
+    dedup = Deduplicator(make_scale(MODEL, drop_from=None))
+    (decision,) = await dedup.deduplicate([item("a", 0, "Ring!")], saved(item("b", 0, "ring")))
+    assert (decision.tier, decision.score) == ("exact", 1.0)
+
+
 async def test_a_model_without_calibration_drops_nothing_by_its_cosines():
     dedup = Deduplicator(identity(MODEL))
     (decision,) = await dedup.deduplicate([item("a", 1)], saved(item("b", 0)))

@@ -18,7 +18,7 @@ from aletheia.reasoning.findings import (
     keep_stale,
     score_of,
 )
-from aletheia.reasoning.rules.rule import SEVERITIES, Found, rule
+from aletheia.reasoning.rules.rule import SEVERITIES, Found, rule, write_share
 from aletheia.reasoning.settings import FindingSettings
 from aletheia.reasoning.snapshot import View
 from bench.reasoning_evaluation import evaluate_findings
@@ -215,3 +215,19 @@ def test_the_digest_is_of_rules_and_severities_not_of_values():
 def test_the_worst_comes_first():
     listed = [Finding(it, it, "", {}) for it in ("low", "critical", "medium", "high")]  # pyright: ignore[reportArgumentType] - they are severities
     assert [it.severity for it in by_severity(listed)] == list(SEVERITIES)
+
+
+@pytest.mark.parametrize(
+    ("share", "written"),
+    [
+        pytest.param(43 / 45, "95.6 %", id="to the nearest tenth"),
+        pytest.param(0.9999, "99.9 %", id="never the whole"),
+        pytest.param(0.57, "57 %", id="whatever floats make of it"),
+        pytest.param(0.0004, "0 %", id="next to nothing"),
+        pytest.param(1.0, "100 %", id="the whole"),
+        pytest.param(0.5, "50 %", id="without a tenth that says nothing"),
+        pytest.param(1.25, "125 %", id="more than the whole"),
+    ],
+)
+def test_a_share_is_written_as_people_round_it(share: float, written: str):
+    assert write_share(share) == written

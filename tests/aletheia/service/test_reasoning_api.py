@@ -72,7 +72,11 @@ async def world(documents: Documents) -> AsyncGenerator[World]:
 
 
 @pytest.mark.parametrize(
-    "path", ["last_run", "snapshot", "recommendations", "summary", "action-plan"]
+    "path",
+    [
+        *("last_run", "snapshot", "recommendations", "summary"),
+        *("action-plan", "action-plan/progress"),
+    ],
 )
 async def test_before_the_first_run_there_is_nothing(world: World, path: str):
     answer = await world.get(path, HTTPStatus.NOT_FOUND)
@@ -113,6 +117,8 @@ async def test_a_recommendation_is_dismissed_with_a_reason(world: World):
     assert refused["error"]["code"] == "reason_required"
     decided = await world.post(path, {"decision": "dismissed", "reason": "a campaign"})
     assert (decided["decided_by"], decided["decision"]) == ("ada", "dismissed")
+    # Whoever looks next sees it, though the run had it open.
+    assert await world.get("recommendations") == [{**shown, "decision": "dismissed"}]
     world.clock.move(seconds=30)
     await world.post("run")
     assert await world.get("recommendations") == []
@@ -136,6 +142,49 @@ async def test_a_plan_is_approved_by_its_digest_and_started_once(world: World):
     approval = await world.reasoner.deps.approvals.find(first["approval_id"])
     assert approval is not None
     assert (approval.who, approval.role) == ("ada", "manager")
+
+
+async def test_how_far_a_plan_is_can_be_read(world: World):
+    world.sources.facts["queue_pending"] = 1200
+    await world.post("run")
+    plan = await world.get("action-plan")
+    before = await world.get("action-plan/progress")
+    assert (before["plan_id"], before["state"], before["is_open"]) == (
+        plan["plan_id"],
+        "open",
+        True,
+    )
+    path = f"action-plan/{plan['plan_id']}/approve"
+    approved = await world.post(path, {"digest": plan["digest"]})
+    approvals, id_ = world.reasoner.deps.approvals, approved["approval_id"]
+    seen = await world.get("action-plan/progress")
+    assert (seen["state"], seen["is_open"], seen["approved_by"]) == ("unused", False, "ada")
+    current = await world.reasoner.current_plan(plan["plan_id"])
+    await approvals.consume(id_, current.plan, current.findings, run_id="run-1")
+    await approvals.begin(id_, run_id="run-1")
+    world.clock.move(seconds=1)
+    await approvals.note(id_, "1:started", "step_started", {"step": 1, "action": "sweep"})
+    await approvals.note(id_, "1:done", "step_done", {"step": 1, "message": "2 were sent."})
+    await approvals.end(id_, run_id="run-1", state="done")
+    seen = await world.get("action-plan/progress")
+    assert (seen["state"], seen["is_open"], seen["run_id"]) == ("done", False, "run-1")
+    assert [(step["event"], step["message"]) for step in seen["steps"]] == [
+        ("step_started", ""),
+        ("step_done", "2 were sent."),
+    ]
+    world.clock.move(seconds=30)
+    await world.post("run")
+    assert (await world.get("action-plan/progress"))["is_open"]
+
+
+async def test_a_plan_whose_approval_was_not_used_in_time_is_open_again(world: World):
+    world.sources.facts["queue_pending"] = 1200
+    await world.post("run")
+    plan = await world.get("action-plan")
+    await world.post(f"action-plan/{plan['plan_id']}/approve", {"digest": plan["digest"]})
+    world.clock.move(seconds=3601)
+    seen = await world.get("action-plan/progress")
+    assert (seen["state"], seen["is_open"]) == ("unused", True)
 
 
 async def test_another_digest_approves_nothing(world: World):

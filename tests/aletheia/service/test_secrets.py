@@ -66,6 +66,7 @@ READS: Final = (
     *("/", "/health", "/ready", "/health/ready", "/metrics", "/openapi.json"),
     *(f"/ai/global/{name}" for name in ("last_run", "snapshot", "summary", "history")),
     *("/ai/global/recommendations", "/ai/global/action-plan"),
+    "/ai/global/action-plan/progress",
     *(
         f"/api/v1/{name}"
         for name in (

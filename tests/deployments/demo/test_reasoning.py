@@ -3,10 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from deployments.demo.reasoning import (
+    EXPECTED,
     GATHERED,
     count_runs,
+    find_missing,
     find_problems,
     read_truth,
     save_platform,
@@ -16,7 +20,7 @@ from deployments.local import Local
 from deployments.local_runs import ServerApi
 from tests.aletheia.conftest import documents
 from tests.fakes.clock import MovableClock
-from tests.fakes.reasoning import AT, Sources, make_reasoner
+from tests.fakes.reasoning import AT, HEALTHY, Sources, make_reasoner
 
 __all__ = ["documents"]
 
@@ -67,6 +71,26 @@ def test_runs_are_counted_by_prefect_as_they_were_when_the_snapshot_was_taken(tm
     found = count_runs(Known(tmp_path), AT)
     assert (found["orchestrator_actions_last_24h"], found["jobs_failed"]) == (7, 0)
     assert all(AT.isoformat() in str(body) for _, _, body in asked)
+
+
+async def test_a_rule_that_should_have_found_something_is_named(
+    documents: EmbeddedDocuments, capsys: pytest.CaptureFixture[str]
+):
+    output = await run(documents)
+    assert find_missing(output, EXPECTED) == [f"the rule {id_} found nothing" for id_ in EXPECTED]
+    assert not show(output, TRUTH, expected=EXPECTED)
+    assert "the rule queue_failures found nothing" in capsys.readouterr().out
+
+
+async def test_the_plan_is_shown_with_what_its_steps_would_do(
+    documents: EmbeddedDocuments, capsys: pytest.CaptureFixture[str]
+):
+    reasoner = make_reasoner(documents, Sources({**HEALTHY, "queue_failed": 12}), MovableClock())
+    await reasoner.prepare()
+    assert show(await reasoner.run(), {"queue_failed": 12}, expected=["queue_failures"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "waits for an approval on the page System" in said
+    assert "would replay 12 dead letters" in said
 
 
 async def test_no_answer_is_a_problem():

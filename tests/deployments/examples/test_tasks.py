@@ -1,3 +1,5 @@
+from datetime import UTC, datetime, timedelta
+
 import orjson
 
 from deployments.examples.tasks import example_tasks, make_faulty_tasks
@@ -27,3 +29,11 @@ def test_tasks_come_in_all_dialects_with_one_of_each_fault() -> None:
 def test_faults_can_be_left_out() -> None:
     assert all(task.code is None for task in example_tasks(10, with_faults=False))
     assert max(len(orjson.dumps(task.entry)) for task in make_faulty_tasks()) > 1_200_000
+
+
+def test_the_newest_task_was_created_when_it_is_said() -> None:
+    now = datetime(2026, 11, 30, 12, tzinfo=UTC)
+    entries = [task.entry for task in example_tasks(6, with_faults=False, newest_at=now)]
+    created = [entry.get("createdAt", entry.get("created_at")) for entry in entries]
+    told = [datetime.fromisoformat(moment) for moment in created if moment is not None]
+    assert told == [now - timedelta(seconds=ago) for ago in (4, 3, 1, 0)]

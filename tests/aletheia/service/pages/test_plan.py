@@ -30,6 +30,8 @@ async def test_a_plan_is_shown_with_its_dry_run_and_approved_once(
     newest = await world.reasoner.deps.history.newest()
     assert newest is not None
     assert approval.digest == newest.action_plan.digest
+    await visitor.see("Approved by anna", "it begins in a moment")
+    assert not visitor.buttons("Approve …")
 
 
 async def test_a_plan_whose_findings_have_changed_is_not_approved(

@@ -1,12 +1,15 @@
 """What pages say."""
 
 from datetime import UTC, datetime, timedelta, timezone
+from typing import get_args
 
 import pytest
 
 from aletheia.gather.progress import StopReason
 from aletheia.intake.models import RowState
+from aletheia.reasoning.approvals import ApprovalState
 from aletheia.service.pages import words
+from aletheia.service.reasoning import PlanState, StepState
 from aletheia.service.refusals import ServiceError
 
 
@@ -67,3 +70,68 @@ def test_a_long_text_is_cut():
     assert words.cut(None) == "Its text is not saved any more."
     assert words.say_title("many") == "Many"
     assert words.say_run_state("odd") == "odd"
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        ({"code": "empty_text", "status": None}, "failed again for the same reason"),
+        ({"code": "http_409", "status": 409}, "refused by the system that the task comes from"),
+        ({"code": "unavailable", "status": None, "message": "it is away"}, "it is away."),
+        ({}, "it says no more"),
+    ],
+)
+def test_why_a_replay_changed_nothing(said: dict[str, object], sentence: str):
+    assert sentence in words.say_failed_replay("empty_text", said)
+
+
+def test_one_score_at_one_moment_is_no_range():
+    first = datetime(2026, 11, 30, 1, 30, tzinfo=UTC)
+    last = first + timedelta(minutes=5)
+    assert words.say_scores([91.0], first, first) == "91, 2026-11-30 01:30 UTC."
+    assert words.say_scores([91.0, 100.0], first, last) == (
+        "Between 91 and 100, 2026-11-30 01:30 UTC to 2026-11-30 01:35 UTC."
+    )
+
+
+AT = datetime(2026, 11, 30, 1, 30, tzinfo=UTC)
+
+
+def plan_state(state: str, *steps: StepState, is_open: bool = False) -> PlanState:
+    return PlanState(
+        plan_id="plan-1",
+        state=state,
+        is_open=is_open,
+        approved_by=None if state == "open" else "anna",
+        approved_at=AT,
+        expires_at=AT,
+        run_id=None,
+        steps=list(steps),
+    )
+
+
+def test_every_state_of_an_approval_has_a_meaning():
+    assert set(words.PLAN_STATES) == set(get_args(ApprovalState))
+    assert set(words.PLAN_STATES) >= words.ENDED
+
+
+def test_a_plan_that_nobody_has_approved_has_no_state_to_tell():
+    assert words.say_plan_state(plan_state("open", is_open=True)) == []
+
+
+def test_what_became_of_a_plan_is_said_step_by_step():
+    began = StepState(at=AT, step=2, event="step_started", message="")
+    ended = StepState(at=AT, step=2, event="step_done", message="5 were sent.")
+    failed = StepState(at=AT, step=3, event="step_failed", message="it crashed")
+    (line, step) = words.say_plan_state(plan_state("begun", began))
+    assert line == "Approved by anna, 2026-11-30 01:30 UTC: it is being carried out."
+    assert step == "Step 2 has begun, 2026-11-30 01:30 UTC."
+    assert words.say_plan_state(plan_state("failed", began, ended, failed))[1:] == [
+        "Step 2 is done, 2026-11-30 01:30 UTC: 5 were sent.",
+        "Step 3 failed, 2026-11-30 01:30 UTC: it crashed",
+    ]
+
+
+def test_an_approval_that_was_not_used_in_time_says_so():
+    (line,) = words.say_plan_state(plan_state("unused", is_open=True))
+    assert line.endswith("it was not begun in time.")
