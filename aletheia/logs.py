@@ -12,6 +12,9 @@ from opentelemetry import trace
 from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.json import JsonFormatter
 
+from aletheia.escaping import show_controls
+from aletheia.redaction import SECRETS
+
 RUN_ID: Final = ContextVar[str | None]("run_id", default=None)
 """The run that this code works for; `None` outside of runs."""
 
@@ -106,6 +109,25 @@ class Correlating(logging.Filter):
         return True
 
 
+class TextFormatter(logging.Formatter):
+    """Writes what another formatter does, without secrets and what controls a terminal."""
+
+    def __init__(self, form: logging.Formatter) -> None:
+        super().__init__()
+        self._form = form
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write a line."""
+        return show_controls(SECRETS.redact(self._form.format(record)))
+
+
+def clean(handler: logging.Handler) -> None:
+    """Let a handler write lines without secrets and what controls a terminal. Idempotent."""
+    form = handler.formatter or logging.Formatter()
+    if not isinstance(form, TextFormatter):
+        handler.setFormatter(TextFormatter(form))
+
+
 def use_json(handler: logging.Handler) -> None:
     """Make a handler write each line as one JSON object. Idempotent.
 
@@ -115,6 +137,7 @@ def use_json(handler: logging.Handler) -> None:
     handler.setFormatter(
         JsonFormatter(FIELDS, rename_fields=RENAMED, timestamp=True, reserved_attrs=LEFT_OUT)
     )
+    clean(handler)
     if not any(isinstance(known, Correlating) for known in handler.filters):
         handler.addFilter(Correlating())
 
@@ -127,6 +150,7 @@ def configure_logs(level: str, *, is_json: bool) -> None:
     else:
         line = "%(asctime)s %(levelname)s %(name)s: %(message)s"
         handler.setFormatter(logging.Formatter(line))
+        clean(handler)
     logging.basicConfig(handlers=[handler], force=True)
     # Below that, it and what it hands its logger to write down whole requests, with their tokens.
     lowest_other = max(logging.INFO, logging.getLevelNamesMapping()[level])

@@ -8,7 +8,8 @@ from rich.markup import escape
 
 from aletheia.adapters.addresses import redact
 from aletheia.events.dead_events import DeadEvent, DeadEvents
-from deployments.explaining import JsonOption, console, plain_table, say
+from deployments.console import console
+from deployments.explaining import JsonOption, plain_table, say
 from deployments.runs import in_session, run_to_end
 from tasks.clients.store import get_store
 

@@ -8,14 +8,8 @@ from rich.markup import escape
 from aletheia.quality.evaluation import EvaluationReport
 from aletheia.quality.scores import PARTS, WEIGHTS
 from aletheia.store.project_id import check_project_id
-from deployments.explaining import (
-    JsonOption,
-    ProjectArgument,
-    UserOption,
-    console,
-    plain_table,
-    progress,
-)
+from deployments.console import console, progress
+from deployments.explaining import JsonOption, ProjectArgument, UserOption, plain_table
 from deployments.runs import explain_end, in_session, wait_for_run
 from tasks.clients.brain import get_evaluations
 from tasks.evaluation import ask_for_evaluation, start_evaluation

@@ -14,13 +14,14 @@ from aletheia.events.log import EventLog, SavedEvent
 from aletheia.gather.progress import Run, find_unreadable
 from aletheia.gather.runs import GatherRuns
 from aletheia.store.project_id import check_project_id
+from deployments.console import console
 from deployments.decisions import (
     drop_possible_repetition,
     list_duplicates,
     undo_duplicate,
 )
 from deployments.event_lines import describe
-from deployments.explaining import ProjectArgument, UserOption, console, say
+from deployments.explaining import ProjectArgument, UserOption, say
 from deployments.runs import explain_end, in_session, run_to_end, wait_for_run
 from tasks.clients.store import get_store
 from tasks.runs import start_run

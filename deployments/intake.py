@@ -9,7 +9,8 @@ from rich.markup import escape
 from aletheia.intake.ledger import Ledger
 from aletheia.intake.trace import ModelCall, Trace, read_traces
 from aletheia.status import SystemStatus
-from deployments.explaining import JsonOption, console, plain_table, say
+from deployments.console import console
+from deployments.explaining import JsonOption, plain_table, say
 from deployments.runs import in_session, run_to_end
 from tasks.clients.store import get_store
 from tasks.session import current_session

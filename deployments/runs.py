@@ -12,8 +12,8 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, State
 
 from aletheia.errors import AletheiaError
+from deployments.console import progress
 from deployments.environment import require_server
-from deployments.explaining import progress
 from tasks.runs import start_run
 from tasks.session import open_session
 

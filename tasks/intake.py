@@ -10,6 +10,7 @@ from prefect import get_run_logger, task
 from prefect.runtime import flow_run
 
 from aletheia.errors import AletheiaError
+from aletheia.escaping import escape_markdown as escape
 from aletheia.intake.lanes.watchdog import ending_if_blocked
 from aletheia.intake.models import Collected, ShiftReport
 from aletheia.intake.shift import Shift
@@ -253,7 +254,9 @@ async def _save_intake_status(system: SystemStatus) -> None:
     }
     rows = [{"what": what, "count": count} for what, count in counts.items()]
     state = "**paused**" if overview.is_paused else "open"
-    description = "\n\n".join([f"Intake is {state}.", *map(str, system.findings)])
+    description = "\n\n".join(
+        [f"Intake is {state}.", *(escape(str(finding)) for finding in system.findings)]
+    )
     await artifacts.save_table("intake-status", rows, description)
 
 

@@ -18,13 +18,15 @@ from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
 from prefect.logging.handlers import PrefectConsoleHandler
 from prefect.runtime import flow_run
+from prefect.settings import get_current_settings
 
 from aletheia.analysis.file_settings import DecoderSettings, FileSettings
 from aletheia.analysis.settings import WorkerSettings
 from aletheia.errors import Misconfigured
-from aletheia.logs import about_run, use_json
+from aletheia.logs import about_run, clean, use_json
 from aletheia.reasoning.platform import PlatformSettings
 from aletheia.reasoning.settings import FindingSettings, ReasoningSettings
+from aletheia.redaction import SECRETS
 from aletheia.settings import (
     BreakerSettings,
     BudgetSettings,
@@ -40,8 +42,19 @@ from aletheia.settings import (
 )
 from aletheia.store.patience import Patience
 from aletheia.telemetry import TelemetrySettings
+from blocks.secret_values import value_of
 from tasks.cancelling import WATCH_RARELY_S, Watch, watching
 from tasks.clients.telemetry import exporting_traces
+
+_LOGGERS: Final = (
+    "",
+    "aletheia",
+    "prefect",
+    "prefect.extra",
+    "prefect.flow_runs",
+    "prefect.task_runs",
+)
+"""Loggers that have handlers: what those write goes to a terminal, or to Prefect's pages."""
 
 Key: TypeAlias = tuple[Hashable, ...]
 """What builds a client, and what it is built for: a project, a model …"""
@@ -200,7 +213,12 @@ async def open_watched_session() -> AsyncGenerator[Session]:
 
 
 def _configure_logs(settings: LogSettings) -> None:
-    """Log from the level that is set, and what goes to the console in the form that is set."""
+    """Log from the level that is set, and what goes to the console in the form that is set.
+
+    No handler writes secrets, or what controls a terminal.
+    """
+    for secret in (get_current_settings().api.auth_string, get_current_settings().api.key):
+        SECRETS.add(value_of(secret).partition(":")[2])  # of a name and a password
     logging.getLogger("aletheia").setLevel(settings.log_level)
     logging.getLogger("prefect.task_runs").addFilter(_says_more_than_done)
     root = logging.getLogger()
@@ -212,6 +230,9 @@ def _configure_logs(settings: LogSettings) -> None:
         use_json(plain)
         root.removeHandler(console)
         root.addHandler(plain)
+    for name in _LOGGERS:
+        for handler in logging.getLogger(name).handlers:
+            clean(handler)
 
 
 def _says_more_than_done(record: logging.LogRecord) -> bool:

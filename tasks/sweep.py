@@ -17,7 +17,7 @@ from aletheia.events.ports import REDIS, WEBHOOK
 from aletheia.llm import answers
 from aletheia.quality.evaluation_store import list_lost_requests
 from aletheia.store.clock import SYSTEM_CLOCK, moment
-from tasks.artifacts import escape, save_table
+from tasks.artifacts import save_table
 from tasks.clients.brain import get_brain_access, get_brain_items, get_evaluations, get_outbox
 from tasks.clients.content import close_content
 from tasks.clients.events import SINKS, get_announcer
@@ -92,7 +92,7 @@ async def close_sweep(outcomes: Sequence[PartOutcome]) -> SweepReport:
             for what, count in outcome.done.items()
         ]
         if error:
-            rows.append({"part": part, "what": "failed", "count": 1, "error": escape(error)})
+            rows.append({"part": part, "what": "failed", "count": 1, "error": error})
         elif not outcome.done:
             rows.append({"part": part, "what": "nothing to do", "count": 0, "error": ""})
     failures = tuple(f"{outcome.part}: {outcome.error}" for outcome in outcomes if outcome.error)

@@ -198,3 +198,13 @@ def test_the_tasks_of_a_large_computation_are_named_up_to_a_bound(lines: Lines):
         log.info("sent")
     (sent,) = lines.read()
     assert sent["task_ids"] == ["x" * MAX_ID_CHARS] * MAX_NAMED_TASKS
+
+
+def test_a_line_of_text_controls_no_terminal_either(loggers: list[logging.Logger]):
+    loggers[0].handlers.clear()
+    configure_logs("INFO", is_json=False)
+    (handler,) = loggers[0].handlers
+    written = io.StringIO()
+    vars(handler)["stream"] = written
+    logging.getLogger("aletheia.test_logs").warning("ollama: %s", "\x1b]0;owned\x07 \x9b2J\rnone")
+    assert written.getvalue().endswith("ollama: ␛]0;owned␇ �2J␍none\n")
