@@ -30,6 +30,7 @@ from aletheia.quality.scores import PARTS, WEIGHTS
 from aletheia.store.project_id import check_project_id
 from tasks import cancelling
 from tasks.artifacts import code, save_markdown
+from tasks.auditing import record_this_run
 from tasks.clients.brain import feeding_brain, get_evaluations
 from tasks.clients.chat import get_chat, get_default_model
 from tasks.clients.content import get_content, get_departments
@@ -82,6 +83,8 @@ async def find_request(
             await store.mark_started(order.request, run_id)
             return key
         get_run_logger().warning("there is no request %s; the run goes by its parameters", key)
+    if is_forced:
+        await record_this_run()
     asked = await ask_for_evaluation(
         store,
         project_id,

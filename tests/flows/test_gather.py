@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from prefect.blocks.system import Secret
 from prefect.client.orchestration import get_client
 from prefect.exceptions import CancelledRun
 from prefect.states import Cancelling, Completed, Running
@@ -310,6 +311,17 @@ async def test_events_reach_the_webhook_in_order(backend: Backend):
         await backend.gather(max_iterations=2, webhook_url=webhook.url)
     assert webhook.refused == []
     assert webhook.ids == [event.id for event in await backend.events()]
+
+
+async def test_a_webhook_may_be_named_by_its_block(backend: Backend):
+    async with serve_fake_webhook() as webhook:
+        secret: Secret[str] = Secret(value=f"{webhook.url}?token=of-the-receiver")  # pyright: ignore[reportArgumentType] - pydantic makes it a secret
+        await secret.asave("shop-hook", overwrite=True)
+        await backend.gather(max_iterations=2, webhook_url="block:shop-hook")
+    assert webhook.refused == []
+    assert webhook.ids == [event.id for event in await backend.events()]
+    with pytest.raises(Misconfigured, match="block secret/nobody"):
+        await backend.gather(webhook_url="block:nobody")
 
 
 async def test_a_webhook_that_may_not_be_asked_is_refused_before_anything_is_done(backend: Backend):

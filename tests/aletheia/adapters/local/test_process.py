@@ -25,6 +25,10 @@ def count_descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
+def read_environment(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/environ").read_bytes()
+
+
 async def close_after(turns: int, cancels: int) -> None:
     """Close an embedder whose processes have had some turns of the loop to start.
 
@@ -68,7 +72,7 @@ async def test_a_model_process_gets_no_secret_of_our_environment(monkeypatch: py
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     process = await ModelProcess.start((*STAND_IN, "1"), asyncio.Event())
     try:
-        environment = Path(f"/proc/{process.pid}/environ").read_bytes()
+        environment = read_environment(process.pid)
     finally:
         await process.end(is_stuck=True)
     assert b"made-up-for-this-test" not in environment
