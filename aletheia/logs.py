@@ -1,6 +1,7 @@
 """Log lines as JSON, each with the run and the task that it is about (SPEC §6, Logs)."""
 
 import logging
+import time
 import uuid
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -126,6 +127,39 @@ def clean(handler: logging.Handler) -> None:
     form = handler.formatter or logging.Formatter()
     if not isinstance(form, TextFormatter):
         handler.setFormatter(TextFormatter(form))
+
+
+class Repeated:
+    """Says what comes with every task once, and then how often it came.
+
+    For what an outage makes each of a thousand tasks say. A kind is said again after a while.
+    """
+
+    def __init__(self, log: logging.Logger, *, every_s: float = 60.0) -> None:
+        self._log, self._every_s = log, every_s
+        self._said: dict[str, tuple[float, int, int]] = {}  # when, how severe, how many since
+
+    def say(self, kind: str, level: int, message: str, *args: object, task_id: str = "") -> None:
+        """Write a line, unless one of its kind was written a moment ago."""
+        now = time.monotonic()
+        said_at, _, more = self._said.get(kind, (float("-inf"), level, 0))
+        if now - said_at < self._every_s:
+            self._said[kind] = (said_at, level, more + 1)
+            return
+        self._count(kind)
+        self._said[kind] = (now, level, 0)
+        self._log.log(level, message, *args, extra=about_task(task_id) if task_id else None)
+
+    def flush(self) -> None:
+        """Write how often each kind came since it was said, and begin anew."""
+        for kind in tuple(self._said):
+            self._count(kind)
+        self._said.clear()
+
+    def _count(self, kind: str) -> None:
+        _, level, more = self._said.get(kind, (0.0, logging.DEBUG, 0))
+        if more:
+            self._log.log(level, "%s: %d more like it", kind, more)
 
 
 def use_json(handler: logging.Handler) -> None:

@@ -185,6 +185,7 @@ async def open_session(
     session = Session(run_id or flow_run.id, patience, watch)
     if session.run_id is not None:
         _configure_logs(session.settings.log)
+    _clean_logs()
     token = _current.set(session)
     try:
         async with _observed(session):
@@ -213,12 +214,7 @@ async def open_watched_session() -> AsyncGenerator[Session]:
 
 
 def _configure_logs(settings: LogSettings) -> None:
-    """Log from the level that is set, and what goes to the console in the form that is set.
-
-    No handler writes secrets, or what controls a terminal.
-    """
-    for secret in (get_current_settings().api.auth_string, get_current_settings().api.key):
-        SECRETS.add(value_of(secret).partition(":")[2])  # of a name and a password
+    """Log from the level that is set, and what goes to the console in the form that is set."""
     logging.getLogger("aletheia").setLevel(settings.log_level)
     logging.getLogger("prefect.task_runs").addFilter(_says_more_than_done)
     root = logging.getLogger()
@@ -230,6 +226,13 @@ def _configure_logs(settings: LogSettings) -> None:
         use_json(plain)
         root.removeHandler(console)
         root.addHandler(plain)
+
+
+def _clean_logs() -> None:
+    """Let no handler write secrets, or what controls a terminal. Idempotent."""
+    api = get_current_settings().api
+    for secret in (api.auth_string, api.key):
+        SECRETS.add(value_of(secret).partition(":")[2])  # of a name and a password
     for name in _LOGGERS:
         for handler in logging.getLogger(name).handlers:
             clean(handler)

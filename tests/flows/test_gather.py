@@ -169,7 +169,9 @@ async def test_what_others_wrote_stands_in_artifacts_as_it_is(backend: Backend):
     (table,) = await artifacts("gather-duplicates", (await last_run(NAME)).id)
     rows = json.loads(str(table.data))
     assert {row["department"] for row in rows} == {r"!\[x\](//a.example/x.png) \|"}
-    assert {row["dropped"] for row in rows} == {escape_markdown(item.content) for item in written}
+    for row in rows:
+        begins = row["dropped"].removesuffix("…")
+        assert any(escape_markdown(item.content).startswith(begins) for item in written)
 
 
 async def test_events_are_numbered_without_gaps_and_follow_the_run_in_order(backend: Backend):
@@ -363,7 +365,7 @@ async def test_a_run_without_departments_says_why(
     assert "set PAYLOAD_API_KEY" in str(run.state.message)
     (page,) = await artifacts("gather-report", run.id)
     assert "No department takes part in gathering" in str(page.data)
-    assert r"set PAYLOAD\_API\_KEY" in str(page.data)
+    assert r"set PAYLOAD_API_KEY" in str(page.data)
     assert "set PAYLOAD_API_KEY" in caplog.text
 
 

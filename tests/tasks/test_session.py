@@ -201,7 +201,7 @@ async def test_no_line_of_a_run_shows_a_secret_in_any_form_or_controls_a_termina
     secret = "made-up-for-this-test"
     handler, stream = logging.StreamHandler(), io.StringIO()
     handler.setStream(stream)
-    logger = logging.getLogger("prefect.flow_runs")
+    logger = logging.getLogger("aletheia")
     logger.addHandler(handler)
     try:
         async with open_session():
