@@ -76,7 +76,7 @@ def read_base_url(setting: str, address: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """How often one call is sent: once, and `max_retries` times more; the probe of a breaker once."""
+    """How often one call is sent: `max_retries` times more than once; a breaker's probe once."""
 
     max_retries: int = 3
     base_s: float = 0.5  # up to the first delay, doubled with each try up to 60 s
