@@ -1,6 +1,7 @@
 """Log lines as JSON, each with the run and the task that it is about (SPEC §6, Logs)."""
 
 import logging
+import time
 import uuid
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,9 @@ from typing import Any, Final
 from opentelemetry import trace
 from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.json import JsonFormatter
+
+from aletheia.escaping import show_controls
+from aletheia.redaction import SECRETS
 
 RUN_ID: Final = ContextVar[str | None]("run_id", default=None)
 """The run that this code works for; `None` outside of runs."""
@@ -106,6 +110,58 @@ class Correlating(logging.Filter):
         return True
 
 
+class TextFormatter(logging.Formatter):
+    """Writes what another formatter does, without secrets and what controls a terminal."""
+
+    def __init__(self, form: logging.Formatter) -> None:
+        super().__init__()
+        self._form = form
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write a line."""
+        return show_controls(SECRETS.redact(self._form.format(record)))
+
+
+def clean(handler: logging.Handler) -> None:
+    """Let a handler write lines without secrets and what controls a terminal. Idempotent."""
+    form = handler.formatter or logging.Formatter()
+    if not isinstance(form, TextFormatter):
+        handler.setFormatter(TextFormatter(form))
+
+
+class Repeated:
+    """Says what comes with every task once, and then how often it came.
+
+    For what an outage makes each of a thousand tasks say. A kind is said again after a while.
+    """
+
+    def __init__(self, log: logging.Logger, *, every_s: float = 60.0) -> None:
+        self._log, self._every_s = log, every_s
+        self._said: dict[str, tuple[float, int, int]] = {}  # when, how severe, how many since
+
+    def say(self, kind: str, level: int, message: str, *args: object, task_id: str = "") -> None:
+        """Write a line, unless one of its kind was written a moment ago."""
+        now = time.monotonic()
+        said_at, _, more = self._said.get(kind, (float("-inf"), level, 0))
+        if now - said_at < self._every_s:
+            self._said[kind] = (said_at, level, more + 1)
+            return
+        self._count(kind)
+        self._said[kind] = (now, level, 0)
+        self._log.log(level, message, *args, extra=about_task(task_id) if task_id else None)
+
+    def flush(self) -> None:
+        """Write how often each kind came since it was said, and begin anew."""
+        for kind in tuple(self._said):
+            self._count(kind)
+        self._said.clear()
+
+    def _count(self, kind: str) -> None:
+        _, level, more = self._said.get(kind, (0.0, logging.DEBUG, 0))
+        if more:
+            self._log.log(level, "%s: %d more like it", kind, more)
+
+
 def use_json(handler: logging.Handler) -> None:
     """Make a handler write each line as one JSON object. Idempotent.
 
@@ -115,6 +171,7 @@ def use_json(handler: logging.Handler) -> None:
     handler.setFormatter(
         JsonFormatter(FIELDS, rename_fields=RENAMED, timestamp=True, reserved_attrs=LEFT_OUT)
     )
+    clean(handler)
     if not any(isinstance(known, Correlating) for known in handler.filters):
         handler.addFilter(Correlating())
 
@@ -127,6 +184,7 @@ def configure_logs(level: str, *, is_json: bool) -> None:
     else:
         line = "%(asctime)s %(levelname)s %(name)s: %(message)s"
         handler.setFormatter(logging.Formatter(line))
+        clean(handler)
     logging.basicConfig(handlers=[handler], force=True)
     # Below that, it and what it hands its logger to write down whole requests, with their tokens.
     lowest_other = max(logging.INFO, logging.getLevelNamesMapping()[level])

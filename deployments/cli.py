@@ -32,6 +32,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "try": ("processors", "Run one input through a processor; nothing is reported."),
     "new-processor": ("processors", "Write a package with a task type of your own."),
     "trace": ("intake", "Show what the ledger knows of one task."),
+    "audit": ("audit", "List what people did: when, who, from where, what."),
     "webhooks": ("dead_events", "List events that receivers did not get, or send them again."),
 }
 """Each command, the module that has it, and what it does in a few words."""

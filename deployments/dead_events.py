@@ -6,9 +6,10 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from aletheia.adapters.addresses import redact
+from aletheia.adapters.events.named_webhooks import show_webhook
 from aletheia.events.dead_events import DeadEvent, DeadEvents
-from deployments.explaining import JsonOption, console, plain_table, say
+from deployments.console import console
+from deployments.explaining import JsonOption, plain_table, say
 from deployments.runs import in_session, run_to_end
 from tasks.clients.store import get_store
 
@@ -51,7 +52,7 @@ def _describe(event: DeadEvent) -> dict[str, Any]:
     return {
         "id": event.id,
         "type": event.type or "(deleted)",
-        "receiver": redact(event.address) if event.address else event.kind,
+        "receiver": show_webhook(event.address) if event.address else event.kind,
         "code": event.code,
         "age_s": max(0.0, (datetime.now(UTC) - event.at).total_seconds()),
         "at": event.at.isoformat(),

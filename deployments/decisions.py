@@ -9,14 +9,8 @@ from rich.table import Table
 
 from aletheia.items.content import SavedItem
 from aletheia.items.decisions import KeptDecision, PossibleRepetition
-from deployments.explaining import (
-    JsonOption,
-    ProjectArgument,
-    UserOption,
-    console,
-    plain_table,
-    say,
-)
+from deployments.console import console
+from deployments.explaining import JsonOption, ProjectArgument, UserOption, plain_table, say
 from deployments.runs import in_session, run_to_end
 from tasks.clients.content import get_content, get_decisions
 

@@ -1,5 +1,6 @@
 """The command `evaluate`: start an evaluation, wait for it, print the result."""
 
+import uuid
 from typing import Annotated
 
 import typer
@@ -8,15 +9,10 @@ from rich.markup import escape
 from aletheia.quality.evaluation import EvaluationReport
 from aletheia.quality.scores import PARTS, WEIGHTS
 from aletheia.store.project_id import check_project_id
-from deployments.explaining import (
-    JsonOption,
-    ProjectArgument,
-    UserOption,
-    console,
-    plain_table,
-    progress,
-)
+from deployments.console import console, progress
+from deployments.explaining import JsonOption, ProjectArgument, UserOption, plain_table
 from deployments.runs import explain_end, in_session, wait_for_run
+from tasks.auditing import record_command
 from tasks.clients.brain import get_evaluations
 from tasks.evaluation import ask_for_evaluation, start_evaluation
 
@@ -46,6 +42,8 @@ async def evaluate(
     )
     stored = asked.stored
     if stored is None:
+        wanted = {"project_id": project, "department": asked.request.department, "force": force}
+        await record_command("evaluate", {**wanted, "user_id": user}, id_=uuid.uuid4().hex)
         run_id = await start_evaluation(store, asked.request)
         progress.print(f"Run {run_id}", markup=False)
         state = await wait_for_run(run_id)

@@ -8,18 +8,12 @@ from typing import Annotated, Any, TypeAlias, cast
 import httpx
 import typer
 from pydantic import ValidationError
-from rich.console import Console
 from rich.table import Table
 
 from aletheia.errors import AletheiaError
+from deployments.console import console
 from deployments.environment import explain_refused_sign_in
 from deployments.processes import ProgramFailed
-
-console = Console(highlight=False)
-"""Prints texts as they are: nothing in them is coloured by its form."""
-
-progress = Console(stderr=True, highlight=False)
-"""Prints what happens while a command waits; its result goes to the other one."""
 
 JsonOption: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
 ProjectArgument: TypeAlias = Annotated[

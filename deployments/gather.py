@@ -14,16 +14,16 @@ from aletheia.events.log import EventLog, SavedEvent
 from aletheia.gather.progress import Run, find_unreadable
 from aletheia.gather.runs import GatherRuns
 from aletheia.store.project_id import check_project_id
+from deployments.console import console
 from deployments.decisions import (
     drop_possible_repetition,
     list_duplicates,
     undo_duplicate,
 )
 from deployments.event_lines import describe
-from deployments.explaining import ProjectArgument, UserOption, console, say
-from deployments.runs import explain_end, in_session, run_to_end, wait_for_run
+from deployments.explaining import ProjectArgument, UserOption, say
+from deployments.runs import explain_end, in_session, run_to_end, start_recorded, wait_for_run
 from tasks.clients.store import get_store
-from tasks.runs import start_run
 
 POLL_EVERY_S: Final = 0.5
 """Between two polls for new events, seconds."""
@@ -62,7 +62,10 @@ async def start(
     evaluate: Annotated[
         bool, typer.Option(help="Evaluate departments that reach their threshold.")
     ] = True,
-    webhook: Annotated[str | None, typer.Option(help="Where its events go too.")] = None,
+    webhook: Annotated[
+        str | None,
+        typer.Option(help="Where its events go too: https://… or block:NAME of a Secret block."),
+    ] = None,
 ) -> None:
     """Start a run, and follow it to its end; also for a project that is named like a command."""
     check_project_id(project)
@@ -75,7 +78,7 @@ async def start(
     }
     log = EventLog(await get_store())
     before = await log.end(project)
-    run = await start_run("automated_gather_creation/automated_gather_creation", parameters)
+    run = await start_recorded("automated_gather_creation/automated_gather_creation", parameters)
     console.print(f"Run {run.name}, {run.id}", markup=False)
     following = asyncio.create_task(_follow(log, project, before, str(run.id)))
     ending = asyncio.create_task(wait_for_run(run.id))

@@ -1,6 +1,7 @@
 """Commands about intake: its status, pause and resume, dead letters and what became of a task."""
 
 import json
+import uuid
 from typing import Annotated
 
 import typer
@@ -9,8 +10,10 @@ from rich.markup import escape
 from aletheia.intake.ledger import Ledger
 from aletheia.intake.trace import ModelCall, Trace, read_traces
 from aletheia.status import SystemStatus
-from deployments.explaining import JsonOption, console, plain_table, say
+from deployments.console import console
+from deployments.explaining import JsonOption, plain_table, say
 from deployments.runs import in_session, run_to_end
+from tasks.auditing import record_command
 from tasks.clients.store import get_store
 from tasks.session import current_session
 from tasks.status import read_system_status
@@ -55,6 +58,7 @@ async def status(as_json: JsonOption = False) -> None:
 @in_session
 async def pause() -> None:
     """Claim nothing more; claims in hand are finished, and every shift obeys within one tick."""
+    await record_command("intake pause", {}, id_=uuid.uuid4().hex)
     await (await _get_ledger()).set_paused(is_paused=True)
     say("Intake is paused. Shifts claim nothing until `aletheia intake resume`.")
 
@@ -63,6 +67,7 @@ async def pause() -> None:
 @in_session
 async def resume() -> None:
     """Allow shifts to claim tasks again."""
+    await record_command("intake resume", {}, id_=uuid.uuid4().hex)
     await (await _get_ledger()).set_paused(is_paused=False)
     say("Intake is open.")
 

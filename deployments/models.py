@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 import typer
 
 from aletheia.analysis.model_manager import ModelRow
-from deployments.explaining import JsonOption, console, plain_table
+from deployments.console import console
+from deployments.explaining import JsonOption, plain_table
 from deployments.runs import in_session, run_to_end
 from tasks.clients.models import Provider, read_models
 from tasks.models import choose_provider, describe

@@ -12,6 +12,7 @@ import typer
 from aletheia.analysis.processor import Finished
 from aletheia.analysis.registry import Processors
 from aletheia.errors import AletheiaError, ComputeFailed, InvalidTask
+from aletheia.escaping import escape_json
 from deployments.explaining import say
 from deployments.processor_package import write_package
 from deployments.runs import in_session
@@ -33,7 +34,7 @@ async def try_type(
     text = sys.stdin.read() if task_input == "-" else task_input
     finished = await run_once(await get_processors(), task_type, read_json(text))
     shown = {"result": finished.result, "usage": finished.usage, "record": finished.record}
-    sys.stdout.write(write_json({name: value for name, value in shown.items() if value}) + "\n")
+    say(write_json({name: value for name, value in shown.items() if value}))
 
 
 @app.command()
@@ -61,7 +62,7 @@ def read_json(text: str) -> Mapping[str, Any]:
 def write_json(value: object) -> str:
     """Write a value as JSON, vectors among it."""
     options = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_INDENT_2
-    return orjson.dumps(value, option=options).decode()
+    return escape_json(orjson.dumps(value, option=options).decode())
 
 
 async def run_once(

@@ -1,6 +1,5 @@
 """The command `reconcile`: start the run, wait for it, print what differed."""
 
-import json
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -11,8 +10,10 @@ from prefect.client.schemas.sorting import ArtifactSort
 from rich.markup import escape
 
 from aletheia.store.project_id import check_project_id
-from deployments.explaining import JsonOption, console, plain_table
+from deployments.console import console
+from deployments.explaining import JsonOption, plain_table
 from deployments.runs import in_session, start_and_wait
+from tasks.artifacts import read_table
 
 app = typer.Typer()
 
@@ -50,7 +51,7 @@ async def _read_table(run_id: UUID) -> tuple[str, list[dict[str, Any]]]:
         )
     if not found:
         return "", []
-    return (found[0].description or "").replace("**", ""), json.loads(str(found[0].data))
+    return (found[0].description or "").replace("**", ""), read_table(str(found[0].data))
 
 
 def _show(end: dict[str, str], summary: str, rows: list[dict[str, Any]]) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+import uuid
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from functools import wraps
@@ -11,9 +12,11 @@ from uuid import UUID
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, State
 
+from aletheia.adapters.events.named_webhooks import show_webhook
 from aletheia.errors import AletheiaError
+from deployments.console import progress
 from deployments.environment import require_server
-from deployments.explaining import progress
+from tasks.auditing import RECORDED, record_command
 from tasks.runs import start_run
 from tasks.session import open_session
 
@@ -67,11 +70,23 @@ async def wait_for_run(run_id: UUID) -> State[object]:
             await asyncio.sleep(STATE_EVERY_S)
 
 
+async def start_recorded(deployment: str, parameters: Mapping[str, Any]) -> FlowRun:
+    """Record who asks for a run of a deployment, and start it."""
+    name, details = uuid.uuid4().hex, dict(parameters)
+    if address := details.get("webhook_url"):
+        details["webhook_url"] = show_webhook(address)
+    await record_command(deployment, details, id_=name)
+    return await start_run(deployment, parameters, idempotency_key=f"{RECORDED}{name}")
+
+
 async def start_and_wait(
     deployment: str, parameters: Mapping[str, Any]
 ) -> tuple[FlowRun, State[object]]:
-    """Start a run of a deployment and wait for its end; return it and its final state."""
-    run = await start_run(deployment, parameters)
+    """Start a run of a deployment and wait for its end; return it and its final state.
+
+    Who asks for it is in the audit log first.
+    """
+    run = await start_recorded(deployment, parameters)
     progress.print(f"Run {run.name}, {run.id}", markup=False)
     return run, await wait_for_run(run.id)
 

@@ -28,6 +28,7 @@ from blocks import EventCredentials, LLMCredentials, OpenAICredentials, Upstream
 from blocks.secret_values import value_of
 from deployments import ROOT
 from deployments.configuration import BLOCK_FIELDS, find_faults
+from deployments.console import console
 from deployments.declarations import Deployment, WorkPool, WorkQueue, read_declarations
 from deployments.environment import (
     explain_refused_sign_in,
@@ -37,7 +38,7 @@ from deployments.environment import (
     read_environment,
     require_server,
 )
-from deployments.explaining import console, plain_table
+from deployments.explaining import plain_table
 from deployments.processes import run_module
 
 Outcome: TypeAlias = Literal["created", "updated", "unchanged"]

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from rich.console import Console
+from rich.text import Text
 
 LINE_EVERY_S: Final = 5.0
 """How often a sign of life is printed where no terminal shows one that changes."""
@@ -29,7 +30,7 @@ class Steps:
         """Show a sign of life."""
         now = time.monotonic()
         if self._status is not None:
-            self._status.update(text)
+            self._status.update(Text(text))
         elif now - self._said_at >= LINE_EVERY_S:
             self._said_at = now
             self._console.print(f"    {text}", markup=False)

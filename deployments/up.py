@@ -11,13 +11,14 @@ from aletheia.adapters.payload_cms import ADDRESS as APPLICATION
 from aletheia.adapters.upstream.client import ADDRESS as UPSTREAM
 from aletheia.service.settings import ServiceSettings
 from deployments import ROOT
+from deployments.console import console
 from deployments.environment import (
     demo_servers,
     local_servers,
     make_secrets,
     read_environment,
 )
-from deployments.explaining import console, say
+from deployments.explaining import say
 from deployments.local import TITLES, Local, Name
 from deployments.processes import ProgramFailed, run_module
 from deployments.steps import Steps

@@ -6,7 +6,8 @@ import typer
 from rich.markup import escape
 
 from aletheia.intake.workers import Worker, Workers
-from deployments.explaining import JsonOption, console, plain_table, say
+from deployments.console import console
+from deployments.explaining import JsonOption, plain_table, say
 from deployments.runs import in_session
 from tasks.clients.store import get_store
 

@@ -16,6 +16,8 @@ from prefect.logging import get_logger
 from prefect.runtime import flow_run
 
 from aletheia.analysis.model_manager import PullProgress
+from aletheia.escaping import escape_markdown as escape
+from aletheia.escaping import show_controls, unescape_markdown
 
 DOWNLOAD_EVERY_S: Final = 1.0
 """Between two updates of the progress bar of a download, seconds; the end is always shown."""
@@ -23,28 +25,53 @@ DOWNLOAD_EVERY_S: Final = 1.0
 PROGRESS_EVERY_S: Final = 2.0
 """Between two updates of a run's progress bar, seconds; one costs about as much as an iteration."""
 
-_SPECIAL: Final = re.compile(r"([\\`*_{}\[\]()<>#+!|~&$-])")
+_ENDS_CODE: Final = re.compile(r"[`|\\]")
 
 log = get_logger(__name__)
 
 
-def escape(text: str) -> str:
-    """Escape a text so that markdown shows it as it is, on one line."""
-    return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
+def code(text: str) -> str:
+    """Return a text as markdown shows code, or escaped where it would end the code."""
+    shown = show_controls(" ".join(text.split()))
+    return escape(text) if _ENDS_CODE.search(shown) or not shown else f"`{shown}`"
 
 
 async def save_markdown(
     key: str, markdown: str, description: str, run_id: str | None = None
 ) -> None:
-    """Save a text as an artifact of this run, or of the one that is named."""
+    """Save a text as an artifact of this run, or of the one that is named.
+
+    `markdown` and `description` are shown as markdown: what others wrote in them is escaped.
+    """
     await _save("markdown", key, markdown, description, run_id)
 
 
 async def save_table(
     key: str, rows: Sequence[Mapping[str, Any]], description: str, run_id: str | None = None
 ) -> None:
-    """Save a table as an artifact of this run, or of the one that is named."""
-    await _save("table", key, json.dumps(rows), description, run_id)
+    """Save a table as an artifact of this run, or of the one that is named.
+
+    Prefect shows cells as markdown, so all of them are escaped; see `read_table`. `description` is
+    shown as markdown, too: what others wrote in it is escaped by whoever gives it.
+    """
+    escaped = [{name: _cell(value) for name, value in row.items()} for row in rows]
+    await _save("table", key, json.dumps(escaped), description, run_id)
+
+
+def read_table(data: str) -> list[dict[str, Any]]:
+    """Read the rows of a table that was saved, as they were given."""
+    return [
+        {
+            name: unescape_markdown(value) if isinstance(value, str) else value
+            for name, value in row.items()
+        }
+        for row in json.loads(data)
+    ]
+
+
+def _cell(value: object) -> object:
+    is_plain = value is None or isinstance(value, bool | int | float)
+    return value if is_plain else escape(str(value))
 
 
 async def _save(kind: str, key: str, data: str, description: str, run_id: str | None) -> None:
@@ -66,7 +93,8 @@ class Progress:
 
     async def show(self, share: float, obstacle: str = "") -> None:
         """Set the bar to a share, 0 to 100, and say what is in the way."""
-        shown = (round(share, 1), f"{self._what}; {obstacle}" if obstacle else self._what)
+        said = f"{self._what}; {obstacle}" if obstacle else self._what
+        shown = (round(share, 1), escape(said))
         if self._artifact is None:
             self._artifact = await acreate_progress_artifact(shown[0], description=shown[1])
         elif shown != self._shown:

@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator
 
 from prefect import get_run_logger, task
 
+from aletheia.escaping import escape_markdown as escape
 from aletheia.intake.bulk.lane import BulkLane, BulkReport
 from aletheia.store.patience import Patience
 from tasks import artifacts, cancelling
@@ -82,7 +83,7 @@ async def close_bulk_lane() -> BulkReport:
         "tokens": report.tally.tokens,
     }
     rows = [{"what": what, "count": count} for what, count in counts.items()]
-    description = f"Ended: {report.ended.replace('_', ' ')}. {report.why}".strip()
+    description = f"Ended: {report.ended.replace('_', ' ')}. {escape(report.why)}".strip()
     await artifacts.save_table("bulk-report", rows, description)
     if (trouble := await lane.find_trouble()) is not None:
         raise trouble

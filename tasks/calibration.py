@@ -10,7 +10,7 @@ from aletheia.errors import InvalidTask, Misconfigured
 from aletheia.items.calibration import DUPLICATE_AT, Accuracy, Calibration
 from aletheia.items.calibration_fitting import calibrate
 from aletheia.items.similarity_fitting import MIN_PRECISION, NEAREST
-from tasks.artifacts import save_markdown
+from tasks.artifacts import code, save_markdown
 from tasks.clients.content import get_calibrations
 from tasks.clients.embedding import get_item_embedder, get_item_embedding
 from tasks.policies import STEP
@@ -50,7 +50,7 @@ async def save_calibration(calibration: Calibration) -> None:
 @task(name="show_calibration", task_run_name="show", **STEP)
 async def show_calibration(calibration: Calibration) -> None:
     """Save a page with the scale, its accuracy and its reliability as artifacts of the run."""
-    description = f"The scale of similarity of {calibration.model}."
+    description = f"The scale of similarity of {code(calibration.model)}."
     await save_markdown("calibration", describe(calibration), description)
     if calibration.reliability:
         # In a thread: it takes a second, in which leases are renewed.
@@ -80,7 +80,7 @@ def describe(calibration: Calibration) -> str:
     """Describe a fitted calibration as markdown."""
     splits = [("fitted on", calibration.fitted), ("tested on", calibration.tested)]
     head = (
-        f"Items that `{calibration.model}` embeds are compared from a raw cosine of "
+        f"Items that {code(calibration.model)} embeds are compared from a raw cosine of "
         f"**{calibration.min_cosine:.4f}** on; {describe_threshold(calibration)}. A judge decides "
         f"about the most probable pair of an item, from {calibration.judged_from:.3f} on; where "
         f"none does, pairs are listed from {calibration.grey_from:.2f} on. Gather runs that begin "

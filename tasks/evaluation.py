@@ -10,6 +10,7 @@ from prefect.runtime import flow_run
 
 from aletheia.documents import Document
 from aletheia.errors import AletheiaError
+from aletheia.escaping import escape_markdown as escape
 from aletheia.items.content import oldest_first
 from aletheia.items.departments import Department
 from aletheia.items.vector_cache import VectorCache
@@ -28,7 +29,8 @@ from aletheia.quality.rating import QualityItem
 from aletheia.quality.scores import PARTS, WEIGHTS
 from aletheia.store.project_id import check_project_id
 from tasks import cancelling
-from tasks.artifacts import escape, save_markdown
+from tasks.artifacts import code, save_markdown
+from tasks.auditing import record_this_run
 from tasks.clients.brain import feeding_brain, get_evaluations
 from tasks.clients.chat import get_chat, get_default_model
 from tasks.clients.content import get_content, get_departments
@@ -81,6 +83,8 @@ async def find_request(
             await store.mark_started(order.request, run_id)
             return key
         get_run_logger().warning("there is no request %s; the run goes by its parameters", key)
+    if is_forced:
+        await record_this_run()
     asked = await ask_for_evaluation(
         store,
         project_id,
@@ -288,7 +292,7 @@ def describe(report: EvaluationReport) -> str:
 
 
 def _cells(remark: Suggestion) -> str:
-    shown = ", ".join(f"`{id_}`" for id_ in remark.item_ids[:MAX_IDS])
+    shown = ", ".join(code(id_) for id_ in remark.item_ids[:MAX_IDS])
     left_out = len(remark.item_ids) - MAX_IDS
     ids = f"{shown} and {left_out} more" if left_out > 0 else shown
     return f"{remark.part} | {escape(remark.text)} | {remark.source} | {ids}"

@@ -8,11 +8,12 @@ from typing import Any, Final
 from prefect.logging import get_logger
 
 from aletheia.adapters.quality_picture import draw_quality
+from aletheia.escaping import escape_markdown as escape
 from aletheia.gather.progress import WARNINGS, GatherReport, Run, find_unreadable
 from aletheia.items.calibration import Calibration
 from aletheia.items.calibration_store import ChosenCalibration
 from aletheia.items.decisions import PossibleRepetition
-from tasks.artifacts import escape, save_markdown, save_table
+from tasks.artifacts import code, save_markdown, save_table
 from tasks.clients.content import get_calibrations, get_content, get_decisions
 
 NO_DEPARTMENT: Final = "No department takes part in gathering"
@@ -94,16 +95,15 @@ async def _show_duplicates(run: Run) -> None:
     matches = await content.read_items(ids) if ids else {}
     rows = [
         {
-            "department": escape(row.department_name),
+            "department": row.department_name,
             "iteration": row.iteration,
-            # Prefect shows the cells of a table as markdown.
-            "dropped": escape(_short(row.item.content)),
-            "repeats": escape(_short(matches[match].content))
+            "dropped": _short(row.item.content),
+            "repeats": _short(matches[match].content)
             if (match := row.decision.match_id) in matches
-            else escape(str(match)),
+            else str(match),
             "found by": row.decision.tier.replace("_", " "),
             "similarity": "" if row.decision.score is None else f"{row.decision.score:.3f}",
-            "why": escape(row.decision.reason),
+            "why": row.decision.reason,
             "decision": row.id,
         }
         for row in shown
@@ -138,12 +138,12 @@ def _rank_possible(pair: PossibleRepetition) -> float:
 def _describe_possible(pair: PossibleRepetition) -> dict[str, Any]:
     kept, decision = pair.kept, pair.kept.decision
     return {
-        "department": escape(kept.department_name),
+        "department": kept.department_name,
         "iteration": kept.iteration,
-        "kept": escape(_short(kept.item.content)),
-        "may repeat": escape(_short(pair.match.content)),
+        "kept": _short(kept.item.content),
+        "may repeat": _short(pair.match.content),
         "probability": "unknown" if decision.score is None else f"{decision.score:.2f}",
-        "why": escape(decision.reason),
+        "why": decision.reason,
         "pair": kept.id,
     }
 
@@ -155,7 +155,7 @@ def describe_calibration(chosen: ChosenCalibration) -> str:
         "shipped": "by the calibration that comes with Aletheia for",
         "identity": "⚠ without any calibration of",
     }[chosen.source]
-    said = f"{_describe_threshold(chosen.calibration)} {source} `{chosen.calibration.model}`."
+    said = f"{_describe_threshold(chosen.calibration)} {source} {code(chosen.calibration.model)}."
     if chosen.is_changed:
         said += " ⚠ `calibrate` has run since the last run of this project: its scale has changed."
     if chosen.is_newer_shipped:

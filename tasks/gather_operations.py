@@ -18,6 +18,7 @@ from aletheia.gather.errors import NotResumable
 from aletheia.gather.resumption import Overrides, Step, choose_step, describe_step
 from aletheia.gather.runs import GatherRuns
 from aletheia.items.decisions import KeptDecision
+from tasks.auditing import record_this_run
 from tasks.clients.brain import get_brain_access, get_outbox
 from tasks.clients.content import get_content, get_decisions
 from tasks.clients.events import get_event_sink
@@ -43,6 +44,7 @@ async def resume_run(
         InvalidTask: `invalid_override`.
     """
     overrides = Overrides(max_iterations, thresholds or {})
+    await record_this_run()
     runs = GatherRuns(await get_store())
     run = await runs.load(run_id)
     found = await read_run(run_id)
@@ -81,6 +83,7 @@ async def _take(found: FlowRun, step: Step) -> None:
 @task(name="undo_decision", task_run_name="undo-{decision_id}", **STEP)
 async def undo_decision(project_id: str, decision_id: str, user_id: str) -> KeptDecision:
     """Save an item that was dropped, and announce it; see `ProjectDecisions.undo`."""
+    await record_this_run()
     decisions, content = await get_decisions(project_id), await get_content(project_id)
     undone = await decisions.undo(decision_id, user_id, content)
     department = BrainDepartment(
@@ -98,6 +101,7 @@ async def drop_possible(project_id: str, pair_id: str, user_id: str) -> KeptDeci
 
     A Brain that is away keeps it until it is reconciled.
     """
+    await record_this_run()
     decisions, content = await get_decisions(project_id), await get_content(project_id)
     dropped = await decisions.drop(pair_id, user_id, content)
     log = get_run_logger()
@@ -114,6 +118,7 @@ async def drop_possible(project_id: str, pair_id: str, user_id: str) -> KeptDeci
 @task(name="replay_dead_events", task_run_name="replay", **STEP)
 async def replay_dead_events(ids: list[str] | None) -> Replayed:
     """Send dead events once more, all or those with these ids. Raises `EventsStayDead`."""
+    await record_this_run()
     replayed = await DeadEvents(await get_store()).replay(ids, get_event_sink)
     if replayed.failures:
         raise EventsStayDead((f"{replayed.sent} were sent", *replayed.failures))

@@ -10,6 +10,7 @@ from prefect import get_run_logger, task
 from prefect.runtime import flow_run
 
 from aletheia.errors import AletheiaError
+from aletheia.escaping import escape_markdown as escape
 from aletheia.intake.lanes.watchdog import ending_if_blocked
 from aletheia.intake.models import Collected, ShiftReport
 from aletheia.intake.shift import Shift
@@ -19,6 +20,7 @@ from aletheia.store.patience import Patience
 from aletheia.system_events import describe_shift_end, describe_shift_start
 from tasks import artifacts, cancelling
 from tasks.announcing import announce
+from tasks.auditing import record_this_run
 from tasks.clients.embedding import get_embedding_settings, get_ollama_embedder
 from tasks.clients.intake import begin_lane_shift, begin_shift, register_worker
 from tasks.clients.metering import get_breakers, get_limiter, get_spending
@@ -159,6 +161,7 @@ async def collect_batch() -> Collected:
 @task(name="find_dead_letters", task_run_name="find-dead-letters", **STEP)
 async def find_dead_letters(ids: list[str] | None, code: str | None, limit: int) -> list[list[str]]:
     """Find the dead letters to replay; return the ids of their rows, batch by batch."""
+    await record_this_run()
     return await _shift().find_dead_letters(ids, code, limit)
 
 
@@ -253,7 +256,9 @@ async def _save_intake_status(system: SystemStatus) -> None:
     }
     rows = [{"what": what, "count": count} for what, count in counts.items()]
     state = "**paused**" if overview.is_paused else "open"
-    description = "\n\n".join([f"Intake is {state}.", *map(str, system.findings)])
+    description = "\n\n".join(
+        [f"Intake is {state}.", *(escape(str(finding)) for finding in system.findings)]
+    )
     await artifacts.save_table("intake-status", rows, description)
 
 

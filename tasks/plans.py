@@ -18,6 +18,7 @@ from pydantic import BaseModel, Field
 
 from aletheia import telemetry
 from aletheia.errors import AletheiaError, ComputeFailed, InvalidTask
+from aletheia.escaping import escape_markdown as escape
 from aletheia.reasoning.actions import Start, describe_dry_run, plan_start
 from aletheia.reasoning.approvals import AuditRecord
 from aletheia.reasoning.engine import CurrentPlan
@@ -26,7 +27,7 @@ from aletheia.reasoning.plans import automated_steps
 from aletheia.store.clock import SYSTEM_CLOCK, moment
 from aletheia.system_events import describe_plan_event
 from tasks.announcing import announce
-from tasks.artifacts import escape, save_markdown, save_table
+from tasks.artifacts import code, save_markdown, save_table
 from tasks.clients.reasoning import get_reasoner
 from tasks.policies import STEP
 from tasks.runs import start_run
@@ -328,8 +329,8 @@ async def _show(plan: AIActionPlan, report: PlanReport) -> None:
 def describe(plan: AIActionPlan, report: PlanReport) -> str:
     """Describe a plan, and what its steps do or did, as markdown."""
     about = (
-        f"Plan `{plan.plan_id}`, digest `{plan.digest}`, risk {plan.risk_level}, "
-        f"{plan.estimated_duration}: {report.ended}."
+        f"Plan {code(plan.plan_id)}, digest {code(plan.digest)}, risk {escape(plan.risk_level)}, "
+        f"{escape(plan.estimated_duration)}: {escape(report.ended)}."
     )
     lines = [
         f"# {escape(plan.title)}",
@@ -353,7 +354,7 @@ def _rows(records: Sequence[AuditRecord]) -> list[dict[str, Any]]:
         {
             "at": f"{record.at:%Y-%m-%d %H:%M:%S} UTC",
             "event": record.event,
-            **{name: escape(str(value)) for name, value in record.details.items()},
+            **record.details,
         }
         for record in records
     ]

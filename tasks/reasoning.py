@@ -10,6 +10,7 @@ from prefect import get_run_logger, task
 from prefect.runtime import flow_run
 from pydantic import BaseModel
 
+from aletheia.escaping import escape_markdown as escape
 from aletheia.intake.ledger import Ledger
 from aletheia.reasoning.engine import Reasoner
 from aletheia.reasoning.findings import digest_of
@@ -18,7 +19,7 @@ from aletheia.reasoning.snapshot import SystemSnapshot
 from aletheia.store.clock import SYSTEM_CLOCK
 from aletheia.store.lease import Lease
 from tasks.announcing import announce_reasoning
-from tasks.artifacts import escape, save_markdown
+from tasks.artifacts import code, save_markdown
 from tasks.clients.reasoning import get_reasoner
 from tasks.clients.store import get_store
 from tasks.policies import STEP
@@ -201,11 +202,11 @@ def describe(output: AIReasoningOutput) -> str:
             for item in output.recommendations
         ]
     if plan.steps:
-        lines += ["", f"## Plan `{plan.plan_id}`", "", "| step | action | what | takes |"]
+        lines += ["", f"## Plan {code(plan.plan_id)}", "", "| step | action | what | takes |"]
         lines += ["|---|---|---|---|"]
         lines += [
             f"| {step.step} | {escape(step.action)} | {escape(step.description)} "
-            f"| {step.estimated_duration} |"
+            f"| {escape(step.estimated_duration)} |"
             for step in plan.steps
         ]
         lines += ["", f"Risk: {plan.risk_level}. Run `carry_out_plan` with its id, or approve it."]

@@ -18,13 +18,15 @@ from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
 from prefect.logging.handlers import PrefectConsoleHandler
 from prefect.runtime import flow_run
+from prefect.settings import get_current_settings
 
 from aletheia.analysis.file_settings import DecoderSettings, FileSettings
 from aletheia.analysis.settings import WorkerSettings
 from aletheia.errors import Misconfigured
-from aletheia.logs import about_run, use_json
+from aletheia.logs import about_run, clean, use_json
 from aletheia.reasoning.platform import PlatformSettings
 from aletheia.reasoning.settings import FindingSettings, ReasoningSettings
+from aletheia.redaction import SECRETS
 from aletheia.settings import (
     BreakerSettings,
     BudgetSettings,
@@ -40,8 +42,19 @@ from aletheia.settings import (
 )
 from aletheia.store.patience import Patience
 from aletheia.telemetry import TelemetrySettings
+from blocks.secret_values import value_of
 from tasks.cancelling import WATCH_RARELY_S, Watch, watching
 from tasks.clients.telemetry import exporting_traces
+
+_LOGGERS: Final = (
+    "",
+    "aletheia",
+    "prefect",
+    "prefect.extra",
+    "prefect.flow_runs",
+    "prefect.task_runs",
+)
+"""Loggers that have handlers: what those write goes to a terminal, or to Prefect's pages."""
 
 Key: TypeAlias = tuple[Hashable, ...]
 """What builds a client, and what it is built for: a project, a model …"""
@@ -172,6 +185,7 @@ async def open_session(
     session = Session(run_id or flow_run.id, patience, watch)
     if session.run_id is not None:
         _configure_logs(session.settings.log)
+    _clean_logs()
     token = _current.set(session)
     try:
         async with _observed(session):
@@ -212,6 +226,16 @@ def _configure_logs(settings: LogSettings) -> None:
         use_json(plain)
         root.removeHandler(console)
         root.addHandler(plain)
+
+
+def _clean_logs() -> None:
+    """Let no handler write secrets, or what controls a terminal. Idempotent."""
+    api = get_current_settings().api
+    for secret in (api.auth_string, api.key):
+        SECRETS.add(value_of(secret).partition(":")[2])  # of a name and a password
+    for name in _LOGGERS:
+        for handler in logging.getLogger(name).handlers:
+            clean(handler)
 
 
 def _says_more_than_done(record: logging.LogRecord) -> bool:

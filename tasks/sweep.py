@@ -15,9 +15,9 @@ from aletheia.errors import AletheiaError
 from aletheia.events.delivery import FanOut
 from aletheia.events.ports import REDIS, WEBHOOK
 from aletheia.llm import answers
-from aletheia.quality.evaluation_store import list_lost_requests
+from aletheia.quality.evaluation_store import list_lost_requests, list_unjudged
 from aletheia.store.clock import SYSTEM_CLOCK, moment
-from tasks.artifacts import escape, save_table
+from tasks.artifacts import save_table
 from tasks.clients.brain import get_brain_access, get_brain_items, get_evaluations, get_outbox
 from tasks.clients.content import close_content
 from tasks.clients.events import SINKS, get_announcer
@@ -27,6 +27,9 @@ from tasks.evaluation import start_evaluation
 from tasks.gather_closing import close_cancelled_runs, emit_ended_runs
 from tasks.policies import STEP, PartsFailed
 from tasks.session import current_session
+
+MAX_REPEATED: Final = 20
+"""Evaluations without a judge that a sweep begins again."""
 
 LOST_AFTER_S: Final = 60.0
 """Age from which nobody is about to start the run of a request any more, seconds (SPEC §4)."""
@@ -92,7 +95,7 @@ async def close_sweep(outcomes: Sequence[PartOutcome]) -> SweepReport:
             for what, count in outcome.done.items()
         ]
         if error:
-            rows.append({"part": part, "what": "failed", "count": 1, "error": escape(error)})
+            rows.append({"part": part, "what": "failed", "count": 1, "error": error})
         elif not outcome.done:
             rows.append({"part": part, "what": "nothing to do", "count": 0, "error": ""})
     failures = tuple(f"{outcome.part}: {outcome.error}" for outcome in outcomes if outcome.error)
@@ -118,6 +121,23 @@ async def start_lost_evaluations(done: Counter[str]) -> None:
             done["evaluations started"] += 1
     if failures:
         raise next(iter(failures.values()))
+
+
+async def repeat_unjudged_evaluations(done: Counter[str]) -> None:
+    """Evaluate again what no judge has answered for, as long as the model may be asked."""
+    due = await list_unjudged(await get_store(), limit=MAX_REPEATED)
+    if not due:
+        return
+    for project_id, key in due:
+        store = await get_evaluations(project_id)
+        if (order := await store.find_order(key)) is None:
+            continue
+        asked = await store.request(
+            order.department, order.item_ids, user_id=order.request.user_id, is_auto=True
+        )
+        if asked.stored is None and asked.request.run_id is None:
+            await start_evaluation(store, asked.request)
+            done["evaluations without a judge begun again"] += 1
 
 
 async def close_cancelled(done: Counter[str]) -> None:
@@ -188,6 +208,7 @@ async def purge_refused(done: Counter[str]) -> None:
 
 PARTS: Final[Mapping[str, Act]] = {
     "start lost evaluations": start_lost_evaluations,
+    "repeat evaluations without a judge": repeat_unjudged_evaluations,
     "close cancelled gather runs": close_cancelled,
     "send events to Prefect": partial(_feed, PREFECT),
     "send events to Redis": partial(_feed, REDIS),

@@ -26,6 +26,7 @@ from aletheia.errors import (
     Unavailable,
     Unreachable,
 )
+from aletheia.resilience.breaker import PROBING
 from aletheia.store.backoff import CallBackoff
 from aletheia.store.clock import SYSTEM_CLOCK
 
@@ -75,7 +76,7 @@ def read_base_url(setting: str, address: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """How often one call is sent: once, and `max_retries` times more."""
+    """How often one call is sent: `max_retries` times more than once; a breaker's probe once."""
 
     max_retries: int = 3
     base_s: float = 0.5  # up to the first delay, doubled with each try up to 60 s
@@ -86,6 +87,8 @@ class Retries:
         try:
             return await send()  # without stamina, whose machinery costs a fifth of a request
         except Unavailable as error:
+            if PROBING.get():
+                raise
             failure = error
         async for attempt in stamina.retry_context(
             on=CallBackoff(self.base_s, self.draw), attempts=1 + self.max_retries, timeout=None

@@ -47,6 +47,9 @@ MAX_DIMENSIONS: Final = 16_384
 MAX_TEXT_CHARS: Final = 1_000_000
 """Of an item or a question; a longer item fails alone, as `input_too_long`."""
 
+MAX_QUERY_CHARS: Final = 50_000
+"""Of a question whose text the service embeds while its caller waits: ten seconds of a core."""
+
 MAX_NAME_CHARS: Final = 300
 """Of the name or slug of a department."""
 
@@ -83,7 +86,8 @@ Slug: TypeAlias = Annotated[
     ),
 ]
 Number: TypeAlias = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-Vector: TypeAlias = Annotated[list[Number], Field(max_length=MAX_DIMENSIONS)]
+Vector: TypeAlias = Annotated[list[Number], Field(max_length=MAX_DIMENSIONS, fail_fast=True)]
+"""The first number that is none ends the reading: a list of all such errors takes gigabytes."""
 
 
 class _Model(BaseModel):
@@ -158,7 +162,9 @@ class NodesBatch(_Model):
     project_id: ProjectId
     department: Department
     items: list[NewItem] = Field(
-        max_length=MAX_ITEMS, description="Of two items with one id the last counts."
+        max_length=MAX_ITEMS,
+        fail_fast=True,
+        description="Of two items with one id the last counts.",
     )
 
 
@@ -168,8 +174,8 @@ class DuplicatesQuery(_Model):
     project_id: ProjectId
     content: str | None = Field(
         default=None,
-        max_length=MAX_TEXT_CHARS,
-        description="The service embeds it.",
+        max_length=MAX_QUERY_CHARS,
+        description="The service embeds it; of a longer text, send the embedding.",
         examples=["Go through the contracts with suppliers each quarter."],
     )
     embedding: Vector | None = Field(default=None, description="Any length but zero.")
@@ -205,6 +211,7 @@ class CoverageQuery(_Model):
     items: list[Item] | None = Field(
         default=None,
         max_length=MAX_ITEMS,
+        fail_fast=True,
         description="Oldest first; without them all that are indexed count.",
     )
 

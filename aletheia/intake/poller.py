@@ -63,3 +63,4 @@ class Poller:
                 yield
         finally:
             await self.held.release_all()
+            self.reporter.repeated.flush()

@@ -2,10 +2,18 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
 from aletheia import telemetry
-from aletheia.errors import AletheiaError, Conflict, NotFound, Refused, Unauthorized
+from aletheia.errors import (
+    AletheiaError,
+    Conflict,
+    Deferred,
+    NotFound,
+    Refused,
+    Unauthorized,
+    Unavailable,
+)
 from aletheia.intake.concurrency import all_of
 from aletheia.intake.held_claims import Batch, HeldClaims
 from aletheia.intake.models import Claim, RowState, Task
@@ -13,10 +21,13 @@ from aletheia.intake.parsing import routing_json
 from aletheia.intake.ports import INVALID, Callbacks, Upstream
 from aletheia.intake.pushed import gives_up, send_callback
 from aletheia.intake.wording import failure_in
-from aletheia.logs import about_task
+from aletheia.logs import Repeated, about_task
 
 MAX_ROUTING_LENGTH = 2000
 """How much of a task's routing data is logged, characters; the ledger has all of it."""
+
+MAX_LINE_CHARS = 8000
+"""Of a line that names several tasks with their routing data."""
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +42,7 @@ class Reporter:
         self, upstream: Upstream, held: HeldClaims, callbacks: Callbacks | None = None
     ) -> None:
         self._upstream, self._held, self._callbacks = upstream, held, callbacks
+        self.repeated = Repeated(log)
 
     async def send_processing(self, claims: Sequence[Claim], batch: Batch) -> int:
         """Send `processing` for claims; put those that are ours to compute into a batch."""
@@ -164,8 +176,8 @@ class Reporter:
         for claim in accepted:
             self._count(claim)
         # The upstream's own routing data belongs in the log; what has none is in the ledger.
-        if routed := list(filter(None, map(_route_of, accepted))):
-            log.info("reported %s", ", ".join(routed))
+        for line in _join(filter(None, map(_route_of, accepted))):
+            log.info("reported %s", line)
         return accepted
 
     async def _settle(self, claim: Claim, answer: AletheiaError) -> None:
@@ -194,8 +206,7 @@ class Reporter:
             pause_s = await held.ledger.reports.defer(claim, answer)
             what = f"report again in {pause_s:.0f} s"
         held.drop([claim])
-        task_id = claim.entry.id
-        log.log(level, "task %r: %s, %s", task_id, what, answer, extra=about_task(task_id))
+        self._say(level, claim.entry.id, what, answer)
 
     async def _settle_callback(self, claim: Claim, answer: AletheiaError) -> None:
         held, task_id = self._held, claim.entry.id
@@ -208,7 +219,17 @@ class Reporter:
             pause_s = await held.ledger.reports.defer(claim, answer)
             what = f"called back again in {pause_s:.0f} s"
         held.drop([claim])
-        log.warning("task %r: %s, %s", task_id, what, answer, extra=about_task(task_id))
+        self._say(logging.WARNING, task_id, what, answer)
+
+    def _say(self, level: int, task_id: str, what: str, answer: AletheiaError) -> None:
+        """Say what became of a claim; in an outage, which all of them meet, once for all."""
+        if isinstance(answer, Deferred | Unavailable):
+            kind = f"{'processing' if what == 'released' else 'reports'} {answer.code}"
+            self.repeated.say(
+                kind, level, "task %r: %s, %s", task_id, what, answer, task_id=task_id
+            )
+        else:
+            log.log(level, "task %r: %s, %s", task_id, what, answer, extra=about_task(task_id))
 
     def _count(self, claim: Claim) -> None:
         task = claim.entry.task
@@ -222,6 +243,18 @@ class Reporter:
         self._held.tally.count_outcome(task_type, "failed", failure["code"])
         task_id, code, said = claim.entry.id, failure["code"], failure["message"]
         log.warning("task %r failed: %s: %s", task_id, code, said, extra=about_task(task_id))
+
+
+def _join(names: Iterable[str]) -> Iterator[str]:
+    """Yield names with commas between them, as many at once as a line holds."""
+    line = ""
+    for name in names:
+        if line and len(line) + len(name) > MAX_LINE_CHARS:
+            yield line
+            line = ""
+        line = f"{line}, {name}" if line else name
+    if line:
+        yield line
 
 
 def _route_of(claim: Claim) -> str | None:

@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import Any, Final, cast
 
 from aletheia.documents import Change, Document, Update
-from aletheia.errors import AletheiaError, BadAnswer, Unavailable
+from aletheia.errors import AletheiaError, BadAnswer, BreakerOpen, Unavailable
 from aletheia.intake import counting
 from aletheia.intake.models import Claim, Outcome, RowState, Task, Unacknowledged
 from aletheia.intake.parsing import routing_json
@@ -24,6 +24,15 @@ SECONDS_A_DAY: Final = 86_400
 
 MAX_BACKOFF_S: Final = 600
 """Longest pause between two tries of a report, seconds (SPEC §1, Reporting)."""
+
+
+MIN_PAUSE_S: Final = 1.0
+"""Shortest wait for a breaker, seconds: its moment may have passed since it was read."""
+
+MAX_WOKEN: Final = 10_000
+"""Reports that are woken at once."""
+
+_AS_READ: Final = ("state", "token", "lease_until", "owner")
 
 
 class Reports:
@@ -83,7 +92,12 @@ class Reports:
         await self._finish(claims, RowState.CONFLICT, {})
 
     async def defer(self, claim: Claim, why: AletheiaError) -> float:
-        """Defer a report that could not be delivered; return the pause, seconds."""
+        """Defer a report that could not be delivered; return the pause, seconds.
+
+        What a breaker refuses was not sent: it is no try, and waits until the breaker lets one go.
+        """
+        if isinstance(why, BreakerOpen):
+            return await self._defer_until(claim, why)
         claim.report_tries += 1
         pause_s = self._backoff.pause_s(claim.report_tries, asked_s=why.retry_after_s or 0)
         if isinstance(why, Unavailable) and why.status == HTTPStatus.TOO_MANY_REQUESTS:
@@ -91,12 +105,42 @@ class Reports:
             pause_s = max(pause_s, why.retry_after_s or 0)
         values = {
             "report_tries": claim.report_tries,
+            "asked_until": self._clock.unix_s() + (why.retry_after_s or 0),
             **self._rows.report_failed(claim, why),
             **self._rows.released(pause_s),
         }
         change, retried = Change(set=values), REPORT_RETRIES.add()
         await self._rows.write([claim], lambda _: change, lambda _: retried)
         return pause_s
+
+    async def _defer_until(self, claim: Claim, why: BreakerOpen) -> float:
+        until_s = self._clock.unix_s() if why.until is None else why.until.timestamp()
+        pause_s = min(max(until_s - self._clock.unix_s(), MIN_PAUSE_S), MAX_BACKOFF_S)
+        values = {**self._rows.report_failed(claim, why), **self._rows.released(pause_s)}
+        await self._rows.write([claim], lambda _: Change(set=values))
+        return pause_s
+
+    async def wake(self) -> int:
+        """Let reports that wait for the upstream be sent at once; return how many.
+
+        For when it answers again after an outage, which has made them wait ever longer. What it
+        asked to wait for itself waits on.
+        """
+        now_s = self._clock.unix_s()
+        waiting = {
+            "state": {"$in": [RowState.CLAIMED, RowState.KEPT]},
+            "owner": None,
+            "origin": None,
+            "lease_until": {"$gt": now_s},
+        }
+        found = await self._documents.find(ROWS, waiting, sort="lease_until", limit=MAX_WOKEN)
+        released = Change(set=self._rows.released())
+        updates = [
+            Update(row["_id"], released, {name: row[name] for name in _AS_READ})
+            for row in found
+            if row.get("asked_until", 0) <= now_s
+        ]
+        return sum(await self._documents.update(ROWS, updates))
 
     async def find_unacknowledged(self) -> Unacknowledged | None:
         """Return what is known of the reports whose answer was no acknowledgement, if any wait."""

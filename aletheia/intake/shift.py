@@ -39,6 +39,7 @@ class Shift:
         self._ends_at = started_at + length_s
         self._drains_once = length_s <= 0
         self._interval_s, self._next_tick_at, self._purged_at = interval_s, 0.0, float("-inf")
+        self._was_away = True  # until the upstream answers: an earlier shift may have met an outage
         self._batches: dict[int, Batch] = {}
         self._collected = 0
 
@@ -121,7 +122,7 @@ class Shift:
         if not await self.is_open():
             return Collected()
         try:
-            return self._put(await self.poller.collector.collect())
+            collected = self._put(await self.poller.collector.collect())
         except (Unavailable, BreakerOpen, Refused) as outage:
             # An upstream that refuses pages from some moment on is being deployed.
             is_new = isinstance(outage, Refused) and not self.poller.held.tally.pages
@@ -133,7 +134,19 @@ class Shift:
             if isinstance(outage, BreakerOpen) and outage.until is not None:
                 pause_s = outage.until.timestamp() - self._clock.unix_s()
             self._next_tick_at = max(self._next_tick_at, self._now() + pause_s)
+            self._was_away = True
             return Collected()
+        await self._wake_reports()
+        return collected
+
+    async def _wake_reports(self) -> None:
+        """Send what waits since the upstream was away with the next tick, which is due now."""
+        if self._was_away:
+            self._was_away = False
+            self.poller.reporter.repeated.flush()
+            if woken := await self.poller.held.ledger.reports.wake():
+                log.info("the upstream answers: %d reports that wait are sent now", woken)
+                self._next_tick_at = self._now()
 
     async def is_open(self) -> bool:
         """Return whether anything more may be claimed: there is time left, and no pause."""

@@ -15,6 +15,7 @@ from typing import Any, Final
 from aletheia.documents import Change, Document, Documents, Update, Where
 from aletheia.items.departments import Department
 from aletheia.quality.evaluation import evaluation_id, version_of
+from aletheia.store.backoff import Backoff
 from aletheia.store.clock import SYSTEM_CLOCK, Clock, TimeUnit, moment
 from aletheia.store.lease import DEFAULT_SKEW_S, Leases, LeaseTerms
 
@@ -27,6 +28,15 @@ LEASE_S: Final = 60.0
 POLL_EVERY_S: Final = 1.0
 """Between two polls of a request that another run works on, seconds."""
 
+UNJUDGED: Final = "unjudged"
+"""Whether judges were asked for a stored evaluation and none gave an answer that counts."""
+
+AGAIN: Final = Backoff(base_s=900.0, max_s=6 * 3_600.0, jitter=0)
+"""How long after an evaluation without judges it is done again, longer with each attempt."""
+
+MAX_ATTEMPTS: Final = 12
+"""Attempts at an evaluation that nobody asked for; they last two days."""
+
 PLAIN_VALUES: Final = ("score", "threshold", "items", "evaluated_at", "attempt", "mock")
 """What of an evaluation is plain enough for the Brain."""
 
@@ -34,6 +44,12 @@ PLAIN_VALUES: Final = ("score", "threshold", "items", "evaluated_at", "attempt",
 def choose_plain(evaluation: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the Brain keeps of a stored evaluation."""
     return {name: evaluation[name] for name in PLAIN_VALUES if evaluation.get(name) is not None}
+
+
+def has_no_judge(evaluation: Mapping[str, Any]) -> bool:
+    """Return whether judges were asked for an evaluation and none of them gave a score."""
+    judge: Mapping[str, Any] = evaluation.get("judge") or {}
+    return bool(judge.get("asked")) and not judge.get("votes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +72,8 @@ class EvaluationRequest:
 
         A forced attempt has its number behind it, or Prefect would answer with the run before.
         """
-        key = f"eval:{evaluation_id(self.project_id, self.department, self.version)}"
-        return key if self.attempt == 1 else f"{key}:{self.attempt}"
+        evaluation = evaluation_id(self.project_id, self.department, self.version)
+        return _name_attempt(evaluation, self.attempt)
 
     def to_document(self) -> Document:
         """Return it as it is stored, not leased."""
@@ -115,6 +131,7 @@ class EvaluationStore:
         await self._documents.ensure_index(REQUESTS, ["project_id", "run_id"])
         await self._documents.ensure_index(REQUESTS, ["run_id", "requested_at"])
         await self._documents.ensure_index(EVALUATIONS, ["project_id", "department"])
+        await self._documents.ensure_index(EVALUATIONS, [UNJUDGED, "evaluated_at"])
 
     async def request(
         self,
@@ -129,7 +146,8 @@ class EvaluationStore:
         """Store that a department is to be evaluated with these items, before anything runs.
 
         A second request for the same version is the first one; forced, it is a new attempt, unless
-        the last one has not begun yet. `run_id` names the run that asks and will do it; a request
+        the last one has not begun yet, and so is one whose result no judge has contributed to.
+        `run_id` names the run that asks and will do it; a request
         that has none yet becomes its own.
         """
         version = version_of(item_ids)
@@ -137,7 +155,9 @@ class EvaluationStore:
         last = await self._last_attempt(department.slug, version)
         done = 0 if stored is None else int(stored["attempt"])
         is_begun = last is not None and (last.run_id is not None or last.attempt <= done)
-        if last is not None and not (is_forced and is_begun):
+        is_unjudged = stored is not None and has_no_judge(stored)
+        is_wanted = is_forced or (is_unjudged and last is not None and last.attempt <= done)
+        if last is not None and not (is_wanted and is_begun):
             if run_id is not None:
                 await self.mark_started(last, run_id)
             return Requested(last, stored if last.attempt <= done else None)
@@ -221,6 +241,7 @@ class EvaluationStore:
             "user_id": request.user_id,
             "auto": request.is_auto,
             "evaluated_at": moment(self._clock.now()).isoformat(),
+            UNJUDGED: has_no_judge(evaluation),
         }
         if self._announce is not None:
             await self._announce(request)
@@ -246,6 +267,42 @@ class EvaluationStore:
             REQUESTS, where, sort="attempt", descending=True, limit=1
         )
         return EvaluationRequest.from_document(found[0]) if found else None
+
+
+async def list_unjudged(
+    documents: Documents, *, clock: Clock = SYSTEM_CLOCK, limit: int = 100
+) -> list[tuple[str, str]]:
+    """List evaluations without a judge that are due again: the project and key of their requests.
+
+    Only the newest evaluation of a department counts. The one that waits longest comes first.
+    """
+    await documents.ensure_index(EVALUATIONS, [UNJUDGED, "evaluated_at"])
+    where = {UNJUDGED: True, "attempt": {"$lt": MAX_ATTEMPTS}}
+    due: list[tuple[str, str]] = []
+    for found in await documents.find(EVALUATIONS, where, sort="evaluated_at", limit=limit):
+        attempt, project_id = int(found["attempt"]), str(found["project_id"])
+        at = datetime.fromisoformat(found["evaluated_at"])
+        if clock.unix_s() < at.timestamp() + AGAIN.window_s(attempt):
+            continue
+        if await _is_newest(documents, found):
+            due.append((project_id, _name_attempt(found["_id"], attempt)))
+        else:
+            # Another version has taken its place; it stays as it is.
+            forgotten = Update(found["_id"], Change(set={UNJUDGED: False}))
+            await documents.update(EVALUATIONS, [forgotten])
+    return due
+
+
+async def _is_newest(documents: Documents, evaluation: Document) -> bool:
+    """Return whether no other version of its department was evaluated later."""
+    where = {name: evaluation[name] for name in ("project_id", "department")}
+    newest = await documents.find(EVALUATIONS, where, sort="evaluated_at", descending=True, limit=1)
+    return newest[0]["_id"] == evaluation["_id"]
+
+
+def _name_attempt(evaluation: str, attempt: int) -> str:
+    """Return the key of a request by the id of its evaluation; see `EvaluationRequest.key`."""
+    return f"eval:{evaluation}" if attempt == 1 else f"eval:{evaluation}:{attempt}"
 
 
 async def list_lost_requests(

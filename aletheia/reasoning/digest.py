@@ -12,6 +12,7 @@ from typing import Any, Final
 import pandas as pd
 
 from aletheia.documents import Documents
+from aletheia.escaping import escape_markdown
 from aletheia.intake.rows import ROWS
 from aletheia.llm.prices import NANO
 from aletheia.llm.usage_days import Dimension, read_usage
@@ -65,7 +66,7 @@ class Digest:
     def to_markdown(self) -> str:
         """Return it as markdown."""
         lines = [f"# Digest, {_day(self.since)} to {_day(self.until)}", ""]
-        lines += [f"- {_cell(sentence)}" for sentence in self.sentences]
+        lines += [f"- {escape_markdown(sentence)}" for sentence in self.sentences]
         for table in self.tables:
             lines += ["", f"## {table.title}", ""]
             if not table.rows:
@@ -73,7 +74,7 @@ class Digest:
                 continue
             lines.append(f"| {' | '.join(table.headings)} |")
             lines.append("|---" * len(table.headings) + "|")
-            lines += [f"| {' | '.join(map(_cell, row))} |" for row in table.rows]
+            lines += [f"| {' | '.join(map(escape_markdown, row))} |" for row in table.rows]
         return "\n".join(lines) + "\n"
 
     def to_html(self) -> str:
@@ -305,11 +306,3 @@ def _describe_health(figures: pd.DataFrame) -> str:
 
 def _day(at: datetime) -> str:
     return f"{at.astimezone(UTC):%Y-%m-%d}"
-
-
-def _cell(text: str) -> str:
-    """Return text for a cell of a table: on one line, without what markdown takes for its own."""
-    plain = " ".join(text.split())
-    for special in "\\`*_[]<>|":
-        plain = plain.replace(special, f"\\{special}")
-    return plain

@@ -13,6 +13,7 @@ of a call that was admitted before the breaker last closed is ignored.
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -43,6 +44,9 @@ PROBE_RETRY_S: Final = 5.0
 """How soon a call that is refused because of a probe under way may ask again, seconds."""
 
 MAX_REASON_CHARS: Final = 300
+
+PROBING: Final = ContextVar("probing", default=False)
+"""Whether the call under way is a probe, which is sent once: no client tries it again by itself."""
 
 
 class State(StrEnum):
@@ -131,6 +135,8 @@ class CircuitBreaker:
         A failure that `spares` holds for shows nothing; with `is_first` there is more of the call
         to come unless this fails.
         """
+        before = PROBING.get()
+        PROBING.set(permit.probe is not None)
         try:
             yield
         except BaseException as error:
@@ -141,6 +147,8 @@ class CircuitBreaker:
             else:
                 await self._record(permit, self.abandon(permit))
             raise
+        finally:
+            PROBING.set(before)
         if not is_first:
             await self._record(permit, self.succeed(permit))
 

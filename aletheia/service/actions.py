@@ -13,7 +13,7 @@ from aletheia.brain.wire import ProjectId
 from aletheia.documents import Documents
 from aletheia.intake.ledger import Ledger
 from aletheia.items.decisions import DECISIONS, ID_DIGITS, name_document
-from aletheia.service.audit import AUDIT, record_action
+from aletheia.service.audit import record_action
 from aletheia.service.authentication import caller_of
 from aletheia.service.parts import Part
 from aletheia.service.ports import Orchestrator
@@ -21,6 +21,7 @@ from aletheia.service.refusals import NOT_FOUND_MEANING, ServiceError, describe_
 from aletheia.service.roles import OPERATORS, READERS, Caller
 from aletheia.service.token_routes import TokenRoutes, describe_body
 from aletheia.settings import IntakeSettings
+from aletheia.store.audit import AUDIT
 
 REPLAY: Final = "replay_dead_letters/replay_dead_letters"
 UNDO: Final = "undo_duplicate/undo_duplicate"

@@ -10,6 +10,7 @@ import json
 import logging
 import re
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, Final, cast
 
@@ -139,10 +140,11 @@ class RoleGuard:
 
     async def admit(self, connection: HTTPConnection) -> None:
         """Raise `ServiceError` unless the caller may; see `Authenticator.identify`, and 403."""
-        with self._authenticator.refusals.counting(connection):
+        async with self._authenticator.refusals.counting(connection):
             caller = await self._authenticator.identify(connection.headers)
             check_roles(caller, self.roles)
-        connection.state.caller = caller
+        host = connection.client.host if connection.client else ""
+        connection.state.caller = replace(caller, address=host)
 
 
 def caller_of(connection: HTTPConnection) -> Caller:

@@ -22,6 +22,9 @@ from aletheia.service.refusals import ServiceError
 
 log = logging.getLogger(__name__)
 
+MIN_KEY_BYTES: Final = 32
+"""Shortest key that callers are let in with: `openssl rand -hex 32` makes one of 64."""
+
 MAX_BODY_BYTES: Final = 16 * 2**20
 """Longest body that is read: a thousand items with 1,000 numbers each, and more."""
 
@@ -92,9 +95,11 @@ class BearerKey:
         return f"BearerKey(***, {self._setting!r})"
 
     async def ping(self) -> None:
-        """Raise `Misconfigured` if there is no key."""
+        """Raise `Misconfigured` if there is no key, or one that can be guessed."""
         if not self._key:
             raise Misconfigured(self._setting, "is not set, so that nobody may call what needs it")
+        if len(self._key) < MIN_KEY_BYTES:
+            raise Misconfigured(self._setting, f"has fewer than {MIN_KEY_BYTES} characters")
 
     async def admit(self, request: Request) -> None:
         """Admit who sends the key; see `check`."""
@@ -104,11 +109,13 @@ class BearerKey:
         """Check the key, in a time that does not depend on how much of it is right.
 
         Raises:
-            ServiceError: 503 `no_key_configured`, 401 `missing_key`, 401 `wrong_key`: a caller
-                with another key is unknown rather than forbidden (RFC 6750, §3.1).
+            ServiceError: 503 `no_key_configured`, also where it can be guessed, 401
+                `missing_key`, 401 `wrong_key`: a caller with another key is unknown rather than
+                forbidden (RFC 6750, §3.1).
         """
-        if not self._key:
-            message = f"the service has no key, so nobody may call it; set {self._setting}"
+        if len(self._key) < MIN_KEY_BYTES:
+            wanted = f"set {self._setting} to {MIN_KEY_BYTES} characters or more"
+            message = f"the service has no key, so nobody may call it; {wanted}"
             raise ServiceError(HTTPStatus.SERVICE_UNAVAILABLE, "no_key_configured", message)
         scheme, _, given = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not given.strip():
@@ -160,7 +167,7 @@ class LateKey:
         else:
             if self._is_open_without and not key:
                 return
-        with self._refusals.counting(request):
+        async with self._refusals.counting(request):
             BearerKey(key, self._setting).check(request.headers)
 
 

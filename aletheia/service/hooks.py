@@ -117,7 +117,10 @@ class GatherOrder(BaseModel):
         default=True, description="Whether departments that reach their threshold are evaluated."
     )
     webhook_url: str | None = Field(
-        default=None, max_length=2000, description="Where its events are sent; null: nowhere."
+        default=None,
+        max_length=2000,
+        description="Where its events are sent: an address, or `block:` and the name of a block "
+        "that holds it; null: nowhere.",
     )
 
 
@@ -196,7 +199,7 @@ class HookGuard:
 
     async def admit(self, request: Request) -> None:
         """Raise `ServiceError` unless what is sent is signed, just now."""
-        with self._parts.refusals.counting(request):
+        async with self._parts.refusals.counting(request):
             secret = await self._read_secret()
             timestamp = _header(request, TIMESTAMP_HEADER)
             signature = _header(request, SIGNATURE_HEADER)

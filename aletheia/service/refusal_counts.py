@@ -2,8 +2,8 @@
 
 import logging
 from collections import Counter
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
 from typing import Final
 
 from starlette.requests import HTTPConnection
@@ -11,6 +11,7 @@ from starlette.requests import HTTPConnection
 from aletheia.documents import Change, Documents, Update
 from aletheia.metrics import AUTHENTICATIONS
 from aletheia.service.refusals import ServiceError
+from aletheia.service.slowing import Slowdown
 
 log = logging.getLogger(__name__)
 
@@ -18,6 +19,9 @@ REFUSALS: Final = "aletheia_service_refusals"
 
 MAX_SHOWN: Final = 200
 """Characters of a path that are logged."""
+
+INVALID: Final = "invalid"
+"""The outcome of who sent a key, a token or a signature that is not good."""
 
 _OUTCOMES: Final[Mapping[str, str]] = {
     **dict.fromkeys(("missing_token", "missing_key", "missing_signature"), "missing"),
@@ -37,7 +41,8 @@ _OURS: Final = frozenset(
 class RefusalCounts:
     """Counts callers that were let in, and refusals by their code, in this process until `save`."""
 
-    def __init__(self) -> None:
+    def __init__(self, slowdown: Slowdown | None = None) -> None:
+        self._slowdown = slowdown or Slowdown()
         self._unsaved: Counter[str] = Counter()
         self._admitted = 0
 
@@ -51,22 +56,27 @@ class RefusalCounts:
         """Whether there is nothing to save."""
         return not self._unsaved and not self._admitted
 
-    @contextmanager
-    def counting(self, connection: HTTPConnection) -> Generator[None]:
-        """Count who comes through the block; count and log a `ServiceError` that leaves it."""
+    @asynccontextmanager
+    async def counting(self, connection: HTTPConnection) -> AsyncGenerator[None]:
+        """Count who comes through the block; count and log a `ServiceError` that leaves it.
+
+        Who sends wrong keys or tokens again and again waits for it.
+        """
         try:
             yield
         except ServiceError as refusal:
             self.note(refusal.code, connection)
+            if _outcome_of(refusal.code) == INVALID:
+                await self._slowdown.pause(_host_of(connection))
             raise
         self._admitted += 1
 
     def note(self, code: str, connection: HTTPConnection) -> None:
         """Count and log that a caller was refused; nothing of its headers or query is shown."""
         self._unsaved[code] += 1
-        host = connection.client.host if connection.client else "?"
         # Quoted, since a path may hold line ends.
-        log.info("refused %s from %s: %s", repr(connection.url.path[:MAX_SHOWN]), host, code)
+        path, host = repr(connection.url.path[:MAX_SHOWN]), _host_of(connection)
+        log.info("refused %s from %s: %s", path, host, code)
 
     async def save(self, documents: Documents) -> None:
         """Add what was counted to the store's counters; what cannot be saved is kept for later.
@@ -95,5 +105,9 @@ class RefusalCounts:
             raise
 
 
+def _host_of(connection: HTTPConnection) -> str:
+    return connection.client.host if connection.client else "?"
+
+
 def _outcome_of(code: str) -> str:
-    return "unavailable" if code in _OURS else _OUTCOMES.get(code, "invalid")
+    return "unavailable" if code in _OURS else _OUTCOMES.get(code, INVALID)

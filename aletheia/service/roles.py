@@ -32,6 +32,7 @@ class Caller:
     subject: str
     roles: frozenset[Role]
     expires_at: float  # Unix time, seconds
+    address: str = ""  # from where the caller asks
 
     def has_any(self, roles: Collection[Role]) -> bool:
         """Return whether the caller has one of some roles."""

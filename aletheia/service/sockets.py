@@ -58,7 +58,7 @@ class LiveGuard:
         Beside what `Authenticator.identify` raises: 403 `origin_not_allowed`, `forbidden`;
         401 `invalid_ticket`.
         """
-        with self._authenticator.refusals.counting(connection):
+        async with self._authenticator.refusals.counting(connection):
             check_origin(connection, self._origins)
             ticket = connection.query_params.get("ticket")
             if ticket is None:

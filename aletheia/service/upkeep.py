@@ -10,10 +10,11 @@ from fastapi import APIRouter, FastAPI
 
 from aletheia.documents import Documents
 from aletheia.errors import AletheiaError
-from aletheia.service.audit import prepare_audit, purge_audit
+from aletheia.service.audit import purge_audit
 from aletheia.service.deliveries import Deliveries
 from aletheia.service.hooks import HookParts
 from aletheia.service.tickets import Tickets
+from aletheia.store.audit import AuditLog
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ class Upkeep:
         await tickets.purge()
         await deliveries.prepare()
         await deliveries.purge(self._hooks_kept_s)
-        await prepare_audit(store)
+        await AuditLog(store).prepare()
         await purge_audit(store, AUDIT_KEPT_S)
 
     async def _work(self) -> None:

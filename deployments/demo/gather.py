@@ -17,11 +17,11 @@ from aletheia.gather.runs import GatherRuns
 from aletheia.items.content import SavedItem
 from aletheia.items.decisions import ProjectDecisions
 from aletheia.quality.evaluation_store import EVALUATIONS, REQUESTS
+from deployments.console import console
 from deployments.demo.gather_outcome import GOOD, Outcome, Repeat, show
 from deployments.demo.runs import POLL_EVERY_S, show_links, watch
 from deployments.event_lines import describe
 from deployments.examples.departments import EXAMPLE_TEXTS
-from deployments.explaining import console
 from deployments.local import Local
 from deployments.steps import Step, Steps
 from deployments.up import request_run

@@ -15,9 +15,9 @@ from aletheia.events.models import AutomationComplete, IterationComplete
 from aletheia.gather.progress import WARNINGS, DepartmentProgress, Run, StopReason
 from aletheia.items.content import SavedItem
 from aletheia.items.decisions import KeptDecision
+from deployments.console import console
 from deployments.demo.runs import conclude, titled_table
 from deployments.examples.departments import EXAMPLE_DEPARTMENTS, EXAMPLE_TEXTS
-from deployments.explaining import console
 
 MAX_REPEATS: Final = 6
 """Rows of the table of duplicates."""

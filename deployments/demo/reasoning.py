@@ -15,10 +15,10 @@ from aletheia.reasoning.actions import describe_dry_run
 from aletheia.reasoning.catalogue import listed_paths, measure_of
 from aletheia.reasoning.history import History
 from aletheia.reasoning.models import AIReasoningOutput
+from deployments.console import console
 from deployments.demo.runs import conclude, show_links, titled_table, watch
 from deployments.demo.tasks import read_upstream
 from deployments.examples import platform
-from deployments.explaining import console
 from deployments.local import Local
 from deployments.steps import Steps
 from deployments.up import SYSTEM_REASONING, request_run

@@ -17,13 +17,13 @@ from rich.panel import Panel
 
 from aletheia.errors import Misconfigured, Unavailable
 from aletheia.settings import DEFAULT_MODELS, EmbeddingSettings
+from deployments.console import console
 from deployments.demo.gather import run_gather
 from deployments.demo.reasoning import run_reasoning
 from deployments.demo.runs import show_links, watch
 from deployments.demo.tasks import collect_outcomes, count_states, read_upstream, show
 from deployments.environment import demo_servers
 from deployments.examples.tasks import example_tasks, make_faulty_tasks
-from deployments.explaining import console
 from deployments.local import Local
 from deployments.steps import Steps
 from deployments.up import POLL_TASKS, request_run, set_schedule, start_servers

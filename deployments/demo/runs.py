@@ -6,7 +6,8 @@ from typing import Any, Final, cast
 
 from rich.table import Table
 
-from deployments.explaining import console, say
+from deployments.console import console
+from deployments.explaining import say
 from deployments.local import Local
 from deployments.processes import ProgramFailed
 from deployments.steps import Step

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from rich.markup import escape
 from rich.table import Table
 
+from deployments.console import console
 from deployments.demo.runs import artifacts_of, conclude, titled_table
 from deployments.examples.tasks import ExampleTask
 from deployments.examples.upstream import read_identity
-from deployments.explaining import console
 from deployments.local import Local
 from deployments.processes import request
 

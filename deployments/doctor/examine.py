@@ -7,6 +7,7 @@ from typing import Annotated, Final, NamedTuple
 import typer
 
 from blocks import StoreCredentials, UpstreamCredentials
+from deployments.console import console
 from deployments.doctor import dependencies, machine, services, serving
 from deployments.doctor.probe import PROBE_TIMEOUT_S, check_run
 from deployments.doctor.results import (
@@ -17,7 +18,7 @@ from deployments.doctor.results import (
     run_check,
     show,
 )
-from deployments.explaining import JsonOption, console
+from deployments.explaining import JsonOption
 
 app = typer.Typer()
 

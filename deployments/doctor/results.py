@@ -1,7 +1,6 @@
 """A check, its result, and how results are printed."""
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Final, Literal, TypeAlias
@@ -9,7 +8,8 @@ from typing import Final, Literal, TypeAlias
 from rich.markup import escape
 
 from aletheia.errors import AletheiaError
-from deployments.explaining import console, plain_table
+from deployments.console import console
+from deployments.explaining import plain_table
 from tasks.session import open_session
 
 State: TypeAlias = Literal["ok", "warning", "failed", "skipped"]
@@ -55,7 +55,7 @@ def demand(is_right: object, found: str, advice: str, state: State = "failed") -
 def show(results: Sequence[CheckResult], *, as_json: bool = False) -> None:
     """Print results as a table, or as a JSON list."""
     if as_json:
-        print(json.dumps([asdict(result) for result in results], indent=2))
+        console.print_json(data=[asdict(result) for result in results])
         return
     table = plain_table("check", "state", "found, and what to do")
     for it in results:

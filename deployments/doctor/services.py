@@ -85,10 +85,12 @@ async def check_closed() -> str:
     return "asks for a password, and refuses pages of other origins"
 
 
-def demand_length(name: str, key: str, advice: str = "then aletheia setup") -> None:
+def demand_length(
+    name: str, key: str, advice: str = "then aletheia setup", *, at_least: int = MIN_KEY_LENGTH
+) -> None:
     """Raise `CheckFailed` if a key or password is short."""
-    found = f"{name} has {len(key)} characters, {MIN_KEY_LENGTH} are needed"
-    demand(len(key) >= MIN_KEY_LENGTH, found, f"openssl rand -hex 32 makes one; {advice}")
+    found = f"{name} has {len(key)} characters, {at_least} are needed"
+    demand(len(key) >= at_least, found, f"openssl rand -hex 32 makes one; {advice}")
 
 
 async def check_block(block: type[Block]) -> str:

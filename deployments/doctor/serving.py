@@ -10,6 +10,7 @@ from aletheia.adapters.http import HttpClient
 from aletheia.adapters.http_answers import Answer, load_object
 from aletheia.adapters.jwks import KeyDocument
 from aletheia.errors import Refused, Unavailable
+from aletheia.service.guarding import MIN_KEY_BYTES
 from aletheia.service.keys import SecretKey, read_keys
 from aletheia.service.settings import ServiceSettings
 from blocks import ServiceCredentials
@@ -88,7 +89,7 @@ async def check_metrics() -> str:
         demand(is_near, "open to whoever reaches the service", advice, "warning")
         demand((await _get(page)).is_success, f"{page} cannot be read", "its log says why")
         return "open to this machine"
-    demand_length("METRICS_TOKEN", token)
+    demand_length("METRICS_TOKEN", token, at_least=MIN_KEY_BYTES)
     advice = "a token that was changed holds half a minute after `aletheia setup`"
     said = f"{page} does not take METRICS_TOKEN"
     demand((await _get(page, token)).is_success, said, advice)

@@ -1,8 +1,11 @@
 """What sends events: Prefect, Redis and webhooks."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final
+from typing import Any, Final, cast
 
+from prefect.blocks.system import Secret
+
+from aletheia.adapters.events.named_webhooks import NamedWebhooks
 from aletheia.adapters.events.redis import RedisEvents
 from aletheia.adapters.events.webhook import Webhooks
 from aletheia.errors import Misconfigured
@@ -19,13 +22,14 @@ async def get_event_sinks(webhook_url: str | None) -> dict[str, EventSink]:
 
     Raises:
         InvalidTask: `invalid_webhook_url`.
+        Misconfigured: it names a block that is not there.
     """
     sinks: dict[str, EventSink] = {PREFECT: await _get_prefect_events()}
     if (redis := await _get_redis_events()) is not None:
         sinks[REDIS] = redis
     if webhook_url:
-        webhooks = await get_webhooks()
-        webhooks.check(webhook_url)
+        webhooks = await _get_named_webhooks()
+        await webhooks.check(webhook_url)
         sinks[WEBHOOK] = webhooks
     return sinks
 
@@ -64,9 +68,27 @@ async def get_webhooks() -> Webhooks:
     return await current_session().clients.open(block.get_webhooks())
 
 
+@once
+async def _get_named_webhooks() -> NamedWebhooks:
+    return NamedWebhooks(await get_webhooks(), _read_secret_block)
+
+
+async def _read_secret_block(name: str) -> str:
+    """Return the text that a block of Prefect's type `Secret` holds."""
+    where = f"block secret/{name}"
+    try:
+        block = await cast("Any", Secret).aload(name)
+    except ValueError:
+        raise Misconfigured(where, "is not saved; make one in Prefect") from None
+    found: object = block.get()
+    if not isinstance(found, str):
+        raise Misconfigured(where, "does not hold a text")
+    return found
+
+
 SINKS: Final[Mapping[str, Callable[[], Awaitable[EventSink | None]]]] = {
     PREFECT: _get_prefect_events,
     REDIS: _get_redis_events,
-    WEBHOOK: get_webhooks,
+    WEBHOOK: _get_named_webhooks,
 }
 """What sends events, by the kind of their receivers; `None` where it is not set up."""

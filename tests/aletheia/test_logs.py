@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import time
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from aletheia import telemetry
 from aletheia.logs import (
     MAX_ID_CHARS,
     MAX_NAMED_TASKS,
+    Repeated,
     about_request,
     about_run,
     about_task,
@@ -198,3 +200,40 @@ def test_the_tasks_of_a_large_computation_are_named_up_to_a_bound(lines: Lines):
         log.info("sent")
     (sent,) = lines.read()
     assert sent["task_ids"] == ["x" * MAX_ID_CHARS] * MAX_NAMED_TASKS
+
+
+def test_a_line_of_text_controls_no_terminal_either(loggers: list[logging.Logger]):
+    loggers[0].handlers.clear()
+    configure_logs("INFO", is_json=False)
+    (handler,) = loggers[0].handlers
+    written = io.StringIO()
+    vars(handler)["stream"] = written
+    logging.getLogger("aletheia.test_logs").warning("ollama: %s", "\x1b]0;owned\x07 \x9b2J\rnone")
+    assert written.getvalue().endswith("ollama: ␛]0;owned␇ �2J␍none\n")
+
+
+def test_what_comes_with_every_task_is_said_once_and_then_counted(lines: Lines):
+    repeated = Repeated(log)
+    for number in range(150):
+        repeated.say("reports unavailable", logging.WARNING, "task %r waits", number, task_id="t")
+    repeated.say("another kind", logging.WARNING, "something else")
+    repeated.flush()
+    repeated.flush()
+    repeated.say("reports unavailable", logging.WARNING, "task %r waits", 150)
+    assert [line["message"] for line in lines.read()] == [
+        "task 0 waits",
+        "something else",
+        "reports unavailable: 149 more like it",
+        "task 150 waits",
+    ]
+
+
+def test_what_goes_on_is_said_again_after_a_while_with_how_often_it_came(lines: Lines):
+    repeated = Repeated(log, every_s=0.05)
+    for _ in range(3):
+        repeated.say("kind", logging.WARNING, "it waits")
+    time.sleep(0.06)
+    repeated.say("kind", logging.WARNING, "it waits")
+    assert [line["message"] for line in lines.read()] == [
+        *("it waits", "kind: 2 more like it", "it waits")
+    ]

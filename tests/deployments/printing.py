@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from deployments.explaining import console
+from deployments.console import console
 
 
 def printed(show: Callable[[], object], width: int = 200) -> str:

@@ -7,8 +7,8 @@ import pytest
 from aletheia.items.content import SavedItem
 from aletheia.items.decisions import KeptDecision
 from aletheia.items.dedup import Decision
+from deployments.console import console
 from deployments.decisions import tabulate
-from deployments.explaining import console
 from tests.deployments.printing import printed
 
 WORD = "https://a.example/" + "x" * 90

@@ -20,7 +20,7 @@ from deployments.cli import app
 from deployments.local import Local
 from tests.fakes.brain_graphs import read_neighbours
 
-KEY = "key-of-the-service"
+KEY = "key-of-the-service-that-is-long-enough"
 LEGAL = BrainDepartment("legal", "Legal", 1)
 START_WITHIN_S = 120
 """For a busy machine to import Prefect, and for Prefect to start."""

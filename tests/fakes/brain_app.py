@@ -8,8 +8,10 @@ from aletheia.service.brain import BrainSource, make_brain_router
 from aletheia.service.guarding import BearerKey, guarded_by
 from aletheia.service.health import Ping
 
+BRAIN_KEY = "a-key-of-the-brain-that-is-long-enough"
 
-def make_brain_app(brain: IndexedBrain, key: str = "a-key") -> FastAPI:
+
+def make_brain_app(brain: IndexedBrain, key: str = BRAIN_KEY) -> FastAPI:
     """The application."""
 
     async def build() -> IndexedBrain:

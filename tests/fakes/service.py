@@ -43,8 +43,8 @@ from tests.fakes.serving import serving
 
 SECRET = "a-secret-of-the-tests-of-32-bytes-or-more"
 HOOK_SECRET = "a-secret-of-webhooks-in"
-BRAIN_KEY = "a-key-of-the-brain"
-TASKS_KEY = "a-key-of-tasks"
+BRAIN_KEY = "a-key-of-the-brain-that-is-long-enough"
+TASKS_KEY = "a-key-of-tasks-that-is-long-enough-too"
 ISSUER = "https://issuer.example"
 AUDIENCE = "aletheia"
 SETTINGS = {"auth_issuer": ISSUER, "auth_audience": AUDIENCE}

@@ -315,6 +315,20 @@ async def test_without_a_model_what_was_counted_is_kept_and_says_why(setup: Eval
     assert report.findings
 
 
+async def test_an_evaluation_without_a_judge_is_done_again_when_judges_answer(
+    setup: EvaluationSetup,
+):
+    await setup.add_items("legal", *TEXTS)
+    right, setup.chat.api_key = setup.chat.api_key, "another"
+    report = await setup.evaluate(1)
+    assert (report.judges, report.attempt) == (0, 1)
+    setup.chat.api_key = right
+    report = await setup.evaluate(1)
+    assert (report.judges, report.attempt, report.was_stored) == (3, 2, False)
+    report = await setup.evaluate(1)
+    assert (report.judges, report.attempt, report.was_stored) == (3, 2, True)
+
+
 async def test_a_key_that_is_refused_is_not_tried_again(setup: EvaluationSetup):
     await setup.add_items("legal", *TEXTS)
     setup.chat.api_key = "another"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from prefect.blocks.system import Secret
 from prefect.client.orchestration import get_client
 from prefect.exceptions import CancelledRun
 from prefect.states import Cancelling, Completed, Running
@@ -17,6 +18,7 @@ from aletheia.adapters.mock.embedder import MockEmbedder
 from aletheia.analysis.ports import Embedded
 from aletheia.documents import Documents
 from aletheia.errors import InvalidTask, Misconfigured, Refused
+from aletheia.escaping import escape_markdown
 from aletheia.events.log import EventLog, SavedEvent
 from aletheia.events.models import IterationComplete
 from aletheia.events.turn import CURSORS
@@ -159,15 +161,17 @@ async def test_what_others_wrote_stands_in_artifacts_as_it_is(backend: Backend):
     ]
     run = await last_run(NAME)
     (page,) = await artifacts("gather-report", run.id)
-    assert str(page.data).count(r"| \!\[x\]\(//a.example/x.png\) \| |") == 2
+    assert str(page.data).count(r"| !\[x\](//a.example/x.png) \| |") == 2
     ids = [item.id for item in await backend.items()]
     await backend.content.delete("gather", {"_id": {"$in": ids}})
     await backend.content.insert_items(written)
     await backend.gather(max_iterations=2)
     (table,) = await artifacts("gather-duplicates", (await last_run(NAME)).id)
     rows = json.loads(str(table.data))
-    assert {row["department"] for row in rows} == {r"\!\[x\]\(//a.example/x.png\) \|"}
-    assert all("-" not in row["dropped"].replace(r"\-", "") for row in rows)
+    assert {row["department"] for row in rows} == {r"!\[x\](//a.example/x.png) \|"}
+    for row in rows:
+        begins = row["dropped"].removesuffix("…")
+        assert any(escape_markdown(item.content).startswith(begins) for item in written)
 
 
 async def test_events_are_numbered_without_gaps_and_follow_the_run_in_order(backend: Backend):
@@ -311,6 +315,17 @@ async def test_events_reach_the_webhook_in_order(backend: Backend):
     assert webhook.ids == [event.id for event in await backend.events()]
 
 
+async def test_a_webhook_may_be_named_by_its_block(backend: Backend):
+    async with serve_fake_webhook() as webhook:
+        secret: Secret[str] = Secret(value=f"{webhook.url}?token=of-the-receiver")  # pyright: ignore[reportArgumentType] - pydantic makes it a secret
+        await secret.asave("shop-hook", overwrite=True)
+        await backend.gather(max_iterations=2, webhook_url="block:shop-hook")
+    assert webhook.refused == []
+    assert webhook.ids == [event.id for event in await backend.events()]
+    with pytest.raises(Misconfigured, match="block secret/nobody"):
+        await backend.gather(webhook_url="block:nobody")
+
+
 async def test_a_webhook_that_may_not_be_asked_is_refused_before_anything_is_done(backend: Backend):
     with pytest.raises(InvalidTask, match="https"):
         await backend.gather(webhook_url="http://example.com/hook")
@@ -350,7 +365,7 @@ async def test_a_run_without_departments_says_why(
     assert "set PAYLOAD_API_KEY" in str(run.state.message)
     (page,) = await artifacts("gather-report", run.id)
     assert "No department takes part in gathering" in str(page.data)
-    assert r"set PAYLOAD\_API\_KEY" in str(page.data)
+    assert r"set PAYLOAD_API_KEY" in str(page.data)
     assert "set PAYLOAD_API_KEY" in caplog.text
 
 

@@ -16,7 +16,7 @@ from aletheia.errors import InvalidTask, Misconfigured, Unavailable
 from blocks import StoreCredentials
 from deployments.cli import app
 from flows.models import manage_models
-from tests.fakes.ollama import FakeOllama, serve_fake_ollama
+from tests.fakes.ollama import FakeOllama, Model, serve_fake_ollama
 from tests.flows.conftest import artifacts, last_run
 
 
@@ -104,6 +104,14 @@ async def test_a_model_is_pulled_with_a_bar_loaded_and_unloaded(ollama: FakeOlla
 
     (row,) = await manage_models("unload", model="nomic-embed-text")
     assert (row.state, row.loads, ollama.loaded) == ("installed", 1, {})
+
+
+async def test_a_models_name_stays_text_on_the_page_of_its_run(ollama: FakeOllama):
+    ollama.models["![x](https://e.example/p.png)\x1b[2J"] = Model()
+    await manage_models()
+    (table,) = await artifacts("models", (await last_run("manage_models")).id)
+    shown = [row["model"] for row in json.loads(str(table.data))]
+    assert any(name.startswith(r"!\[x\](https\://e.example/p.png)␛\[2J") for name in shown)
 
 
 async def test_a_pull_that_dies_half_way_fails_its_run_and_can_be_had_again(ollama: FakeOllama):

@@ -268,8 +268,8 @@ async def own_service(directory: Path) -> AsyncGenerator[IndexedBrain]:
     model = embedder.canonical_model(None)
     graph = EmbeddedGraph(directory)
     brain = IndexedBrain(graph, embed_with(embedder, model), name_vectors_of(embedder, model))
-    async with serving(make_brain_app(brain, "the-key")) as url:
-        await use_service(url, "the-key")
+    async with serving(make_brain_app(brain, "the-key-of-these-tests-is-long-enough")) as url:
+        await use_service(url, "the-key-of-these-tests-is-long-enough")
         yield brain
 
 

@@ -25,6 +25,7 @@ from aletheia.gather.progress import RunOrder
 from aletheia.gather.project_lock import HolderState
 from aletheia.gather.runs import GatherRuns
 from aletheia.llm.answers import ANSWERS, SavedAnswers
+from aletheia.quality.evaluation import evaluation_id
 from aletheia.quality.evaluation_store import REQUESTS, EvaluationStore
 from aletheia.store.clock import Clock
 from aletheia.store.format import FORMAT, META
@@ -114,6 +115,24 @@ async def test_a_run_whose_starter_died_before_it_was_noted_is_not_started_twice
         assert [flow_run.id for flow_run in await started_runs(deployment)] == [run.id]
         (known,) = await setup.requests()
         assert known["run_id"] == str(run.id)
+
+
+async def test_an_evaluation_without_a_judge_is_begun_again_after_a_while(setup: EvaluationSetup):
+    asked_at = datetime.now(UTC) - timedelta(seconds=1_800)
+    store = setup.store(asked_at)
+    asked = await store.request(make_department("legal", 1), ["a"], user_id="u", is_auto=True)
+    await store.mark_started(asked.request, "a-run")
+    name = evaluation_id(setup.project_id, "legal", asked.request.version)
+    judge = {"asked": 3, "votes": []}
+    common = {"project_id": setup.project_id, "department": "legal"}
+    await store.save(asked.request, {"_id": name, **common, "judge": judge})
+    part = "repeat evaluations without a judge"
+    async with deployed() as deployment:
+        assert await run_sweep() == {part: {"evaluations without a judge begun again": 1}}
+        (run,) = await started_runs(deployment)
+        assert run.idempotency_key == f"eval:{name}:2"
+        assert await run_sweep() == {}
+        assert len(await started_runs(deployment)) == 1
 
 
 async def test_a_part_fails_alone_and_the_run_says_which(setup: EvaluationSetup):

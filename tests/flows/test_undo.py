@@ -128,6 +128,8 @@ async def test_what_was_dropped_is_saved_after_all_and_stays(store: StoreCredent
     assert [(intent["name"], intent["ids"]) for intent in waiting] == [("Legal", [undone.item.id])]
 
     assert await undo_duplicate("shop", row["decision"], "ben") == undone
+    acts = json.loads((await command("audit", "--json")).stdout)
+    assert [(act["who"], act["from"]) for act in acts] == [("ben", "Prefect"), ("anna", "Prefect")]
     assert len(await read_outbox(store)) == 1
     report = await gather("shop")
     after = await read(store, "shop")
@@ -150,6 +152,11 @@ async def test_the_command_lists_what_was_dropped_and_has_it_back(store: StoreCr
     result = await run_command(undo_duplicate, "gather", "undo", "shop", chosen)
     assert result.exit_code == 0, result.output
     assert dropped[0]["item_id"] in result.output
+    audit = await command("audit", "--json")
+    (act,) = json.loads(audit.stdout)
+    assert act["action"] == "undo_duplicate/undo_duplicate"
+    assert act["from"].startswith("the command line, ")
+    assert (act["details"]["decision_id"], act["details"]["user_id"]) == (chosen, "operator")
     shown = " ".join((await list_duplicates("--limit", "1")).split())
     assert chosen in shown
     assert "undone by operator" in shown

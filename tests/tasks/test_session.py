@@ -1,6 +1,7 @@
 """One session a run: its settings are read once, its clients built once and closed with it."""
 
 import asyncio
+import base64
 import io
 import json
 import logging
@@ -8,7 +9,9 @@ from dataclasses import dataclass, field
 
 import pytest
 from prefect.logging.handlers import PrefectConsoleHandler
+from pydantic import SecretStr
 
+from blocks.secret_values import value_of
 from tasks.session import current_session, once, open_session
 
 
@@ -192,3 +195,23 @@ async def test_the_console_of_a_run_may_stay_text(monkeypatch: pytest.MonkeyPatc
     finally:
         root.removeHandler(console)
     assert written.getvalue() == "plain\n"
+
+
+async def test_no_line_of_a_run_shows_a_secret_in_any_form_or_controls_a_terminal():
+    secret = "made-up-for-this-test"
+    handler, stream = logging.StreamHandler(), io.StringIO()
+    handler.setStream(stream)
+    logger = logging.getLogger("aletheia")
+    logger.addHandler(handler)
+    try:
+        async with open_session():
+            assert value_of(SecretStr(f" {secret} ")) == secret
+            header = base64.b64encode(f"somebody:{secret}".encode()).decode()
+            logger.warning("refused: %s, %s \x1b[2J", secret, header)
+    finally:
+        logger.removeHandler(handler)
+    written = stream.getvalue()
+    assert secret not in written
+    assert header[12:-4] not in written
+    assert written.startswith("refused: ***, ")
+    assert written.endswith("␛[2J\n")

@@ -9,12 +9,12 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, Final, Self
 
 import orjson
 
 from aletheia.adapters.children.child import LENGTH_BYTES
+from aletheia.adapters.environment import keep_harmless
 from aletheia.adapters.local.wire import PREFIX, Header, read_lengths
 
 log = logging.getLogger(__name__)
@@ -37,12 +37,6 @@ NOISE_BYTES_PER_S: Final = 65_536
 
 LAST_WORDS_S: Final = 0.5
 """Time for which the output of a child that has ended is still read, seconds."""
-
-_KEPT_VARIABLES: Final = frozenset(
-    {"PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH"}
-)
-_KEPT_PREFIXES: Final = ("OPENBLAS_", "MKL_", "PYTHONDONTWRITEBYTECODE")
-"""What a child gets of our environment, which holds secrets."""
 
 
 class ChildProcess:
@@ -169,16 +163,9 @@ class ChildProcess:
 
 def make_environment(ours: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of a child: where Python finds modules, and nothing that is secret."""
-    kept = {
-        name: value
-        for name, value in ours.items()
-        if name in _KEPT_VARIABLES or name.startswith(_KEPT_PREFIXES)
-    }
     return {
-        **kept,
+        **keep_harmless(ours),
         "HOME": tempfile.gettempdir(),
-        "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
-        "PYTHONUNBUFFERED": "1",
         "MALLOC_ARENA_MAX": "2",  # each arena takes 64 MB of the address space
         "OMP_NUM_THREADS": "1",
         "OMP_WAIT_POLICY": "PASSIVE",

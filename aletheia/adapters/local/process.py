@@ -9,11 +9,11 @@ import sys
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Final, Self
 
 import orjson
 
+from aletheia.adapters.environment import MODEL_PREFIXES, MODEL_VARIABLES, keep_harmless
 from aletheia.adapters.local.jobs import LoadedModel, Request
 from aletheia.adapters.local.wire import PREFIX, Header, read_lengths
 
@@ -158,11 +158,9 @@ class ModelProcess:
 
 
 def _environment(threads: int) -> dict[str, str]:
-    """Return our environment with what the libraries of a model process read when imported."""
+    """Return the environment of a model process: what its libraries read, and nothing secret."""
     return {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
-        "PYTHONUNBUFFERED": "1",
+        **keep_harmless(os.environ, MODEL_VARIABLES, MODEL_PREFIXES),
         "OMP_NUM_THREADS": str(threads),
         # Spinning threads get up to 15 times slower as soon as anything else wants the same cores.
         "OMP_WAIT_POLICY": "PASSIVE",

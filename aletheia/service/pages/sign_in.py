@@ -143,7 +143,7 @@ class SignIn:
             self._sessions.close(session_id)
 
     async def _identify(self, request: Request) -> tuple[Caller, str]:
-        with self._authenticator.refusals.counting(request):
+        async with self._authenticator.refusals.counting(request):
             check_origin(request, ())
             token = read_token(await _read_form(request))
             headers = Headers({"authorization": f"Bearer {token}"})

@@ -16,14 +16,22 @@ from aletheia.llm.messages import ChatRequest, Completion, read_quoted
 from aletheia.llm.prices import Tokens
 from aletheia.quality import evaluation_store
 from aletheia.quality.embedding import QualityCounter
-from aletheia.quality.evaluation import REMARKS_STEP, EvaluationReport, evaluate_items, version_of
+from aletheia.quality.evaluation import (
+    REMARKS_STEP,
+    EvaluationReport,
+    evaluate_items,
+    evaluation_id,
+    version_of,
+)
 from aletheia.quality.evaluation_store import (
     EVALUATIONS,
+    MAX_ATTEMPTS,
     REQUESTS,
     EvaluationOrder,
     EvaluationRequest,
     EvaluationStore,
     list_lost_requests,
+    list_unjudged,
 )
 from aletheia.quality.gate import MAX_SHIFT
 from aletheia.quality.prompts.evaluate_department import MAX_REMARKS, build_prompt
@@ -575,3 +583,67 @@ async def test_the_four_questions_go_to_the_judges_model() -> None:
     assert [request.form.name for request in asked if request.form] == ["judged_quality"] * 3 + [
         "department_evaluation"
     ]
+
+
+def made(request: EvaluationRequest, votes: int) -> Document:
+    """An evaluation by so many of three judges."""
+    name = evaluation_id(request.project_id, request.department, request.version)
+    judge = {"asked": 3, "votes": [{}] * votes}
+    common = {"project_id": request.project_id, "department": request.department}
+    return {"_id": name, "version": request.version, **common, "judge": judge}
+
+
+async def test_what_no_judge_answered_for_is_a_new_attempt_whoever_asks(
+    store: EvaluationStore,
+) -> None:
+    first = (await ask(store)).request
+    await store.mark_started(first, "run-1")
+    assert (await ask(store)).request.attempt == 1  # under way
+    await store.save(first, made(first, votes=0))
+    again = await ask(store)
+    assert (again.request.attempt, again.stored) == (2, None)
+    await store.mark_started(again.request, "run-2")
+    assert (await ask(store)).request == replace(again.request, run_id="run-2")
+    await store.save(again.request, made(again.request, votes=1))
+    done = await ask(store)
+    assert done.request.attempt == 2
+    assert done.stored is not None
+
+
+async def test_what_no_judge_answered_for_is_due_again_ever_later(
+    documents: EmbeddedDocuments,
+) -> None:
+    clock = MovableClock()
+    store = EvaluationStore(documents, "p1", clock=clock.both)
+    waits_s: list[float] = []
+    due: list[tuple[str, str]] = []
+    request = (await ask(store)).request
+    for attempt in range(1, MAX_ATTEMPTS + 1):
+        assert request.attempt == attempt
+        await store.mark_started(request, f"run-{attempt}")
+        await store.save(request, made(request, votes=0))
+        waits_s.append(0)
+        due = []
+        while waits_s[-1] < 10 * 3_600 and not due:
+            clock.move(seconds=900)
+            waits_s[-1] += 900
+            due = await list_unjudged(documents, clock=clock.both)
+        if due:
+            assert due == [("p1", request.key)]
+            request = (await ask(store)).request
+    assert waits_s[:3] == [900, 1_800, 3_600]
+    assert waits_s[-2] == 6 * 3_600
+    assert due == []  # nobody tries for ever
+
+
+async def test_an_earlier_version_is_not_done_again(documents: EmbeddedDocuments) -> None:
+    clock = MovableClock()
+    store = EvaluationStore(documents, "p1", clock=clock.both)
+    old = (await ask(store)).request
+    await store.save(old, made(old, votes=0))
+    clock.move(seconds=60)
+    new = (await ask(store, ids=["new"])).request
+    await store.save(new, made(new, votes=2))
+    clock.move(days=1)
+    assert await list_unjudged(documents, clock=clock.both) == []
+    assert await documents.count(EVALUATIONS, {"unjudged": True}) == 0

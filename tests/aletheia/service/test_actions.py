@@ -3,7 +3,7 @@
 import pytest
 
 from aletheia.items.decisions import ProjectDecisions
-from aletheia.service.audit import AUDIT
+from aletheia.store.audit import AUDIT
 from tests.fakes.projects import PROJECT, decide
 from tests.fakes.service import Client, FakeService
 

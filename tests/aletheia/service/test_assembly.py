@@ -9,6 +9,8 @@ import pytest
 from aletheia.service import upkeep
 from tests.fakes.service import Client, FakeService, calling, open_service
 
+TOKEN = "the-token-of-these-tests-is-long-enough"
+
 PLAN = "/ai/global/action-plan"
 
 
@@ -44,13 +46,15 @@ async def test_every_source_of_the_page_is_there(client: Client):
 
 
 @pytest.mark.parametrize(
-    ("token", "status"), [(None, 401), ("another", 401), ("the-token", 200)], ids=str
+    ("token", "status"),
+    [(None, 401), ("another", 401), (TOKEN, 200)],
+    ids=str,
 )
 async def test_the_page_asks_for_its_token_where_one_is_set(
     tmp_path: Path, token: str | None, status: int
 ):
     async with (
-        open_service(tmp_path, metrics_token="the-token") as service,
+        open_service(tmp_path, metrics_token=TOKEN) as service,
         calling(service) as client,
     ):
         assert (await read_page(client, token))[0] == status

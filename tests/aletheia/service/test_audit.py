@@ -1,8 +1,9 @@
 import pytest
 
 from aletheia.documents import Documents
-from aletheia.service.audit import AUDIT, purge_audit, record_action
+from aletheia.service.audit import purge_audit, record_action
 from aletheia.service.roles import Caller, Role
+from aletheia.store.audit import AUDIT
 from tests.fakes.clock import MovableClock
 
 OPERATOR = Caller("somebody", frozenset({Role.OPERATOR, Role.VIEWER}), 2e9)

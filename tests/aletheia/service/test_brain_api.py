@@ -33,7 +33,7 @@ from tests.fakes.brain import (
 from tests.fakes.brain_app import make_brain_app
 from tests.fakes.serving import serving
 
-KEY = "a-key-of-the-service"
+KEY = "a-key-of-the-service-that-is-long-enough"
 AXIS = [1.0, *[0.0] * 7]
 BATCH: dict[str, Any] = {
     "project_id": PROJECT,

@@ -8,14 +8,15 @@ from fastapi import APIRouter, Request
 from aletheia.errors import Misconfigured, Unavailable
 from aletheia.service import guarding
 from aletheia.service.app import create_app
-from aletheia.service.guarding import BearerKey, LateKey, Slots, guarded_by
+from aletheia.service.guarding import MIN_KEY_BYTES, BearerKey, LateKey, Slots, guarded_by
 from aletheia.service.parts import Part, fixed, missing
 from aletheia.service.refusal_counts import RefusalCounts
 from aletheia.service.refusals import ServiceError
 from tests.aletheia.service.test_health import ask, calling
 
-KEY = BearerKey("the-key", "THE_SETTING")
-HEADERS = {"Authorization": "Bearer the-key"}
+WORD = "the-key-of-these-tests-is-long-enough"
+KEY = BearerKey(WORD, "THE_SETTING")
+HEADERS = {"Authorization": f"Bearer {WORD}"}
 
 
 async def test_no_more_than_so_many_are_worked_on_at_once():
@@ -90,7 +91,7 @@ async def test_a_key_that_cannot_be_read_lets_nobody_in(error: Misconfigured | U
 
 
 async def test_a_key_is_read_when_somebody_calls():
-    key = LateKey(fixed("the-key"), "THE_SETTING", RefusalCounts())
+    key = LateKey(fixed(WORD), "THE_SETTING", RefusalCounts())
     router = APIRouter(route_class=guarded_by(key))
 
     @router.get("/work")
@@ -108,10 +109,10 @@ async def test_a_key_is_read_when_somebody_calls():
     [
         (fixed(""), {}, 200),
         (fixed(""), HEADERS, 200),
-        (fixed("the-key"), HEADERS, 200),
-        (fixed("the-key"), {}, 401),
-        (fixed("the-key"), {"Authorization": "Bearer the-ke"}, 401),
-        (fixed("the-key"), {"Authorization": "Bearer the-key\u00fc"}, 401),
+        (fixed(WORD), HEADERS, 200),
+        (fixed(WORD), {}, 401),
+        (fixed(WORD), {"Authorization": f"Bearer {WORD[:-1]}"}, 401),
+        (fixed(WORD), {"Authorization": f"Bearer {WORD}\u00fc"}, 401),
         (missing(Unavailable("prefect", "away")), HEADERS, 503),
         (missing(Unavailable("prefect", "away")), {}, 503),
     ],
@@ -131,3 +132,21 @@ async def test_what_is_open_without_a_key_is_closed_with_one_or_while_that_is_no
         session.headers.update(sent)
         assert (await ask(session, "/work"))[0] == expected
     assert sum(refusals.unsaved.values()) == (expected != 200)
+
+
+@pytest.mark.parametrize("key", ["", "k", "k" * (MIN_KEY_BYTES - 1)])
+async def test_a_key_that_can_be_guessed_lets_nobody_in_even_who_sends_it(key: str):
+    guard = LateKey(fixed(key), "THE_SETTING", RefusalCounts())
+    router = APIRouter(route_class=guarded_by(guard))
+
+    @router.get("/work")
+    async def work() -> str:
+        return "done"
+
+    with pytest.raises(Misconfigured, match="THE_SETTING"):
+        await guard.ping()
+    async with calling(create_app([router], guard, [])) as session:
+        session.headers["Authorization"] = f"Bearer {key}"
+        status, answer = await ask(session, "/work")
+        assert (status, answer["error"]["code"]) == (503, "no_key_configured")
+        assert "32 characters or more" in answer["error"]["message"]

@@ -21,7 +21,7 @@ from tests.fakes.brain import DIMENSIONS, MODEL, FakeEmbed, FlakyGraph
 from tests.fakes.brain_app import make_brain_app
 from tests.fakes.serving import serving
 
-GUARD = BearerKey("the-key", "THE_SETTING")
+GUARD = BearerKey("the-key-of-these-tests-is-long-enough", "THE_SETTING")
 
 
 @asynccontextmanager
@@ -104,7 +104,7 @@ async def test_a_router_without_a_guard_is_closed_to_strangers():
     async with calling(create_app([router], GUARD, [])) as session:
         status, refused = await ask(session, "/secret")
         assert (status, refused["error"]["code"]) == (401, "missing_key")
-        session.headers["Authorization"] = "Bearer the-key"
+        session.headers["Authorization"] = "Bearer the-key-of-these-tests-is-long-enough"
         assert await ask(session, "/secret") == (200, "secret")
 
 

@@ -26,6 +26,8 @@ from aletheia.service.metrics import (
 from aletheia.service.refusals import install_refusals
 from tests.fakes.serving import serving
 
+TOKEN = "the-token-of-these-tests-is-long-enough"
+
 
 def read(page: bytes) -> dict[str, float]:
     """Read a page as Prometheus does: by name, with label values in the order of their names."""
@@ -159,12 +161,15 @@ def test_counters_never_go_down_after_a_copy_was_restored():
     assert (gone.value(TASKS, "echo", "claimed"), lowered) == (10, 1)
 
 
-@pytest.mark.parametrize(("token", "status"), [("the-token", 200), ("another", 401), (None, 401)])
+@pytest.mark.parametrize(
+    ("token", "status"),
+    [(TOKEN, 200), ("another", 401), (None, 401)],
+)
 async def test_the_page_may_ask_for_a_token(documents: Documents, token: str | None, status: int):
     page = MetricsPage(documents, {})
     app = FastAPI()
     install_refusals(app)
-    guard = guarded_by(BearerKey("the-token", "METRICS_TOKEN"))
+    guard = guarded_by(BearerKey(TOKEN, "METRICS_TOKEN"))
     app.include_router(make_metrics_router(page.read, guard))
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
     async with (

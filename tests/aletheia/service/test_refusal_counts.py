@@ -24,19 +24,20 @@ def connection(path: str = "/api/v1/workers") -> HTTPConnection:
     )
 
 
-def refuse(counts: RefusalCounts, code: str) -> None:
-    with pytest.raises(ServiceError), counts.counting(connection()):
-        raise ServiceError(401, code, "no")
+async def refuse(counts: RefusalCounts, code: str) -> None:
+    with pytest.raises(ServiceError):
+        async with counts.counting(connection()):
+            raise ServiceError(401, code, "no")
 
 
 async def test_refusals_are_counted_by_code_and_saved_now_and_then(documents: Documents):
     counts = RefusalCounts()
     for code in ("expired_token", "forbidden", "forbidden"):
-        refuse(counts, code)
+        await refuse(counts, code)
     assert await documents.count(REFUSALS, {}) == 0
     await counts.save(documents)
     assert counts.unsaved == {}
-    refuse(counts, "forbidden")
+    await refuse(counts, "forbidden")
     await counts.save(documents)
     await counts.save(documents)
     found = await documents.find(REFUSALS, {})
@@ -49,7 +50,7 @@ async def test_what_cannot_be_saved_is_kept(
     lost = LosableDocuments(tmp_path_factory.mktemp("lost"))
     lost.is_lost = True
     counts = RefusalCounts()
-    refuse(counts, "forbidden")
+    await refuse(counts, "forbidden")
     with pytest.raises(Unavailable):
         await counts.save(lost)
     await counts.save(documents)
@@ -69,11 +70,11 @@ def test_neither_token_nor_ticket_is_logged(caplog: pytest.LogCaptureFixture):
 async def test_who_is_let_in_or_not_is_in_the_metric(documents: Documents):
     counts = RefusalCounts()
     for _ in range(3):
-        with counts.counting(connection()):
+        async with counts.counting(connection()):
             pass
     assert not counts.is_saved
     for code in ("missing_token", "wrong_key", "expired_token", "forbidden", "keys_unavailable"):
-        refuse(counts, code)
+        await refuse(counts, code)
     await counts.save(documents)
     assert counts.is_saved
     found = Counters(await documents.counters())
@@ -88,7 +89,7 @@ async def test_who_is_let_in_or_not_is_in_the_metric(documents: Documents):
 
 async def test_what_is_let_in_is_no_refusal(documents: Documents):
     counts = RefusalCounts()
-    with counts.counting(connection()):
+    async with counts.counting(connection()):
         pass
     assert counts.unsaved == {}
     await counts.save(documents)

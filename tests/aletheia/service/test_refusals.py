@@ -16,7 +16,7 @@ from aletheia.service.guarding import BearerKey, guarded_by
 from aletheia.service.refusals import ServiceError, answer_refusal, describe_refusals
 from tests.aletheia.service.test_health import ask, calling
 
-KEY = BearerKey("the-key", "THE_SETTING")
+KEY = BearerKey("the-key-of-these-tests-is-long-enough", "THE_SETTING")
 
 
 def test_a_refusal_is_answered_with_its_code_and_headers():
@@ -45,7 +45,7 @@ async def test_our_own_errors_have_their_answers(error: AletheiaError, status: i
         raise error
 
     async with calling(create_app([router], KEY, [])) as session:
-        session.headers["Authorization"] = "Bearer the-key"
+        session.headers["Authorization"] = "Bearer the-key-of-these-tests-is-long-enough"
         found, answer = await ask(session, "/work")
         assert (found, answer["error"]["code"]) == (status, code)
 

@@ -4,7 +4,7 @@ import pytest
 
 from aletheia.adapters.content.embedded import EmbeddedContent
 from aletheia.items.decisions import DECISIONS, DISTINCT
-from aletheia.service.audit import AUDIT
+from aletheia.store.audit import AUDIT
 from tests.aletheia.service.test_projects import read_all
 from tests.fakes.pages import DROPPED_TEXT, HOSTILE, MATCH_TEXT, fill_project
 from tests.fakes.projects import PROJECT

@@ -99,7 +99,7 @@ class Secrets:
 
     def word(self, where: str, *, may_be_logged: bool = False) -> str:
         """Return a word for a place, which is nowhere else."""
-        word = f"{BEGINNING}{len(self.words):03}_x"
+        word = f"{BEGINNING}{len(self.words):03}_as_long_as_keys_have_to_be"
         self.words[word] = where
         if may_be_logged:
             self.may_be_logged.add(word)

@@ -17,7 +17,7 @@ from aletheia.brain.graph import BrainGraph
 from aletheia.brain.index import IndexedBrain
 from aletheia.brain.ports import Brain
 from tests.fakes.brain import DIMENSIONS, MODEL, FakeEmbed, find_department
-from tests.fakes.brain_app import make_brain_app
+from tests.fakes.brain_app import BRAIN_KEY, make_brain_app
 from tests.fakes.brain_graphs import leave
 from tests.fakes.serving import serving
 from tests.services.fixtures import (
@@ -68,7 +68,7 @@ async def reached(brain: IndexedBrain, *, is_over_http: bool) -> AsyncGenerator[
         yield brain
         return
     async with serving(make_brain_app(brain)) as url:
-        client = BrainService(url, api_key="a-key", model=brain.model, max_retries=0)
+        client = BrainService(url, api_key=BRAIN_KEY, model=brain.model, max_retries=0)
         await client.open()
         yield client
         await client.close()

@@ -47,7 +47,7 @@ from tests.fakes.brain import (
     vector_at,
     vector_of,
 )
-from tests.fakes.brain_app import make_brain_app
+from tests.fakes.brain_app import BRAIN_KEY, make_brain_app
 from tests.fakes.brain_graphs import read_evaluation, read_neighbours
 from tests.fakes.serving import serving
 
@@ -558,7 +558,12 @@ async def test_vectors_of_another_model_never_get_through_to_a_service(
     graph: BrainGraph, indexed: IndexedBrain
 ):
     async with serving(make_brain_app(indexed)) as url:
-        client = BrainService(url, api_key="a-key", model="mock of the same length", max_retries=0)
+        client = BrainService(
+            url,
+            api_key=BRAIN_KEY,
+            model="mock of the same length",
+            max_retries=0,
+        )
         await client.open()
         for call in (
             client.upsert(PROJECT, LEGAL, [item_of("a")]),

@@ -10,6 +10,7 @@ import pytest
 import uvloop
 
 from aletheia.adapters.local.embedder import LocalEmbedder
+from aletheia.adapters.local.process import ModelProcess
 from aletheia.adapters.local.source import ModelFiles
 from aletheia.settings import EmbeddingSettings
 
@@ -22,6 +23,10 @@ def find(model: str) -> ModelFiles:
 
 def count_descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def read_environment(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/environ").read_bytes()
 
 
 async def close_after(turns: int, cancels: int) -> None:
@@ -58,3 +63,18 @@ def test_whenever_it_is_ended_its_descriptors_are_closed_once(turns: int, cancel
         counts.add(count_descriptors())
     assert len(counts) == 1
     gc.collect()
+
+
+async def test_a_model_process_gets_no_secret_of_our_environment(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("OPENROUTER_API_KEY", "made-up-for-this-test")
+    monkeypatch.setenv("PREFECT_API_AUTH_STRING", "aletheia:made-up-for-this-test")
+    monkeypatch.setenv("HUGGINGFACE_TOKEN", "made-up-for-this-test")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    process = await ModelProcess.start((*STAND_IN, "1"), asyncio.Event())
+    try:
+        environment = read_environment(process.pid)
+    finally:
+        await process.end(is_stuck=True)
+    assert b"made-up-for-this-test" not in environment
+    assert b"CUDA_VISIBLE_DEVICES=0" in environment
+    assert b"PYTHONPATH=" in environment

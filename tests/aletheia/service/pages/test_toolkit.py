@@ -11,7 +11,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from aletheia.service.audit import AUDIT
+from aletheia.store.audit import AUDIT
 from deployments import ROOT
 from tests.fakes.pages import DROPPED_TEXT, PagesWorld
 from tests.fakes.service import make_service, make_token
