@@ -110,12 +110,13 @@ _FORMS: Final[Mapping[bytes, Mapping[bytes, FileType]]] = {
 """Containers, which name their form eight bytes on."""
 
 _HTML: Final = re.compile(
-    rb"\s*(<\?xml[^>]{0,200}>\s*)?(<!--.{0,2000}?-->\s*)*"
+    # No comment is read in two ways, or some hundred of them would be read for ever.
+    rb"\s*+(<\?xml[^>]{0,200}>\s*+)?(<!--(?>.{0,2000}?-->)\s*+)*+"
     rb"<(!doctype\s+html|html|head|body|title|meta|article|div|table|p|h1)[\s>/]",
     re.IGNORECASE | re.DOTALL,
 )
 _MARKDOWN: Final = re.compile(
-    r"^(#{1,6} \S|[-*+] \S|\d+\. \S|> \S|```|~~~|\|.+\|\s*$|---\s*$)|\[[^\]\n]+\]\([^)\n]+\)",
+    r"^(#{1,6} \S|[-*+] \S|\d+\. \S|> \S|```|~~~|\|.+\|\s*$|---\s*$)|\[[^\]\n]{1,200}\]\([^)\n]{1,500}\)",
     re.MULTILINE,
 )
 _MIN_MARKS: Final = 2

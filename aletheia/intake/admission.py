@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterable, Sequence
 
 from aletheia.errors import AletheiaError, BudgetExceeded, Deferred, InvalidTask, Misconfigured
+from aletheia.intake.counting import LANES_WITH_WORKERS
 from aletheia.intake.held_claims import Batch, HeldClaims
 from aletheia.intake.models import Entry, Task
 from aletheia.intake.ports import Processors
@@ -40,6 +41,14 @@ class Admission:
             return None
         lane = self._processors.lane(entry.task.type)
         return None if lane == "intake" else lane
+
+    def types_of_other_lanes(self) -> dict[str, list[str]]:
+        """Return by lane the types that are computed elsewhere, as the versions here are."""
+        lanes = {name: self._processors.lane(name) for name in self._processors.types}
+        return {
+            lane: [name for name, its_lane in lanes.items() if its_lane != lane]
+            for lane in LANES_WITH_WORKERS
+        }
 
     async def find_deferred(
         self, tasks: Iterable[tuple[Task, str]], batch: Batch, *, asks_again: bool = False

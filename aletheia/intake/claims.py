@@ -141,7 +141,7 @@ class Claims:
                 "lane": lane,
             }
             if claim.body is None:
-                claim.state, claim.attempts = RowState.CLAIMED, 0
+                claim.state, claim.attempts, claim.takes = RowState.CLAIMED, 0, 0
                 values |= {"attempts": 0, "generation": row["generation"] + 1, "group": group}
             else:
                 claim.state, claim.is_resend = RowState.KEPT, True
@@ -201,7 +201,7 @@ class Claims:
         What is for a lane is handed over to it in the same write.
         """
         moment = {"processing_at": self._clock.unix_s()}
-        values = {"state": RowState.PROCESSING, **moment}
+        values = {"state": RowState.PROCESSING, "lane": None, **moment}
         change = Change(set=values, unset=["report_error"])
         own = [claim for claim in claims if claim.lane is None]
         for_lanes = [claim for claim in claims if claim.lane is not None]
@@ -223,11 +223,10 @@ class Claims:
         until = min(until, self._clock.unix_s() + MAX_DEFERRAL_S)
         why_not = {"code": why.code, "message": str(why)}
         values = {**self._rows.lease(until, None), "waiting_until": until, "waiting_for": why_not}
-        values |= {"takes": 0} if any(claim.lane for claim in claims) else {}
-        waiting = {"state": RowState.WAITING, **values}
+        waiting = {"state": RowState.WAITING, "takes": 0, **values}
 
         def change_for(claim: Claim) -> Change:
-            return Change(set={**waiting, **computed_values(claim)})
+            return Change(set={**waiting, "lane": claim.lane, **computed_values(claim)})
 
         await self._rows.move(claims, RowState.WAITING, change_for)
 

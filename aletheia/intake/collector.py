@@ -55,6 +55,7 @@ class Collector:
         self._lanes = LaneCapacity(held.ledger.claims.queue, lane_max_waiting)
         self._pages = PageReader(upstream, held)
         self._blocked_head: int | None = None
+        self._has_sought_misplaced = False
 
     async def collect(self) -> Batch:
         """Take over what nobody holds, then claim pages until the batch is full or nothing is new.
@@ -72,8 +73,9 @@ class Collector:
 
     async def _collect_into(self, batch: Batch) -> None:
         try:
+            await self._take_misplaced(batch)
             while await self._take_over(batch):
-                pass  # what was handed over has made capacity for more
+                pass  # what was handed over, or is to wait, has made capacity for more
             await self._claim_pages(batch)
         except AletheiaError as problem:
             # What was claimed and did not make it into the batch is nobody's work now.
@@ -114,8 +116,27 @@ class Collector:
     async def _take_over(self, batch: Batch) -> bool:
         """Take over what nobody holds; return whether there may be more that could be taken."""
         held, ledger = self._held, self._held.ledger
-        limit, handed_over = held.batch - batch.size, held.tally.handed_over
+        limit, known = held.batch - batch.size, {claim.row_id for claim in batch.taken}
         claims = await held.take(ledger.claims.take_over(limit), batch)
+        await self._sort_taken_over(claims, batch)
+        return len(claims) == limit > 0 and any(claim.row_id not in known for claim in claims)
+
+    async def _take_misplaced(self, batch: Batch) -> None:
+        """Take, once, what was handed over to a lane that does not compute its type any more."""
+        if self._has_sought_misplaced:
+            return
+        held, claims = self._held, self._held.ledger.claims
+        for lane, types in self._admission.types_of_other_lanes().items():
+            while (limit := held.batch - batch.size) > 0:
+                rows = await claims.queue.find_misplaced(lane, types, limit)
+                await self._sort_taken_over(await held.take(claims.take_rows(rows), batch), batch)
+                if len(rows) < limit:
+                    break
+        self._has_sought_misplaced = held.batch > batch.size
+
+    async def _sort_taken_over(self, claims: Sequence[Claim], batch: Batch) -> None:
+        """Add claims that others began to a batch, or send them where they belong."""
+        held, ledger = self._held, self._held.ledger
         held.tally.taken_over += len(claims)
         unsent: list[Claim] = []
         superseded = await ledger.claims.newer_work([claim.entry.id for claim in claims])
@@ -150,7 +171,6 @@ class Collector:
         await held.release(left_over, for_s=held.settings.polling_interval_seconds)
         to_send = [claim for claim in unsent if claim.task.id not in deferred]
         await self._reporter.send_processing(to_send, batch)
-        return len(claims) == limit > 0 and held.tally.handed_over > handed_over
 
     async def _act_on(self, page: Page, batch: Batch) -> tuple[int, int]:
         """Act on as many entries of a page as fit the batch, after those that must wait.

@@ -91,12 +91,14 @@ class DeadLetters:
     async def recall(self, claim: Claim) -> bool:
         """Turn a revived dead letter into work: a kept report to send, or a task to compute."""
         state = RowState.PROCESSING if claim.body is None else RowState.KEPT
-        claim.attempts = claim.report_tries = 0
+        claim.attempts = claim.report_tries = claim.takes = 0
         now_s = self._clock.unix_s()
-        change = Change(
-            set={"state": state, "processing_at": now_s, "attempts": 0, "report_tries": 0},
-            unset=[*DEAD_NAMES, "finished_at", *(FAILURE_NAMES if claim.body is None else ())],
-        )
+        values: dict[str, Any] = {"state": state, "processing_at": now_s, "attempts": 0}
+        values |= {"report_tries": 0, "takes": 0}
+        if claim.body is not None:
+            values["kept_at"] = claim.kept_at = now_s  # a callback is tried for a day from here on
+        no_failure = FAILURE_NAMES if claim.body is None else ()
+        change = Change(set=values, unset=[*DEAD_NAMES, "finished_at", *no_failure])
         claim.is_dead_letter, claim.claimed_at = False, now_s
         gone = DEAD_LETTERS.add(by=-1)
         return bool(await self._rows.move([claim], state, lambda _: change, lambda _: gone))

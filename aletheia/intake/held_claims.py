@@ -86,6 +86,11 @@ class HeldClaims:
         """The ids of the tasks in hand, the one claimed first at the head."""
         return [claim.entry.id for claim in self._claims.values()]
 
+    @property
+    def claims(self) -> tuple[Claim, ...]:
+        """The claims in hand, the one claimed first at the head."""
+        return tuple(self._claims.values())
+
     def __contains__(self, claim: Claim) -> bool:
         return self._claims.get(claim.row_id) is claim
 

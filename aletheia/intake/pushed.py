@@ -10,24 +10,19 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, TypeAlias, cast
-from urllib.parse import quote
 
 import orjson
 
 from aletheia.documents import Document, Documents
-from aletheia.errors import AletheiaError, InvalidTask, Refused
+from aletheia.errors import InvalidTask
 from aletheia.intake import counting
-from aletheia.intake.models import PUSHED, Claim, Entry, NewTask, RowState
+from aletheia.intake.models import PUSHED, Entry, NewTask, RowState
 from aletheia.intake.parsing import parse_page
-from aletheia.intake.ports import Callbacks
 from aletheia.intake.reports import RESULTS
 from aletheia.intake.rows import ROWS, Rows
 from aletheia.intake.wording import Wording
 
 CALLBACK_URL: Final = "callback_url"
-
-GIVE_UP_S: Final = 86_400.0
-"""How long a callback is tried, seconds (SPEC §4, Webhook)."""
 
 MAX_PUSHED: Final = 1000
 """Tasks in one request."""
@@ -169,31 +164,6 @@ def _state_of(row: Document) -> PushedState:
     if row["state"] == RowState.PROCESSING:
         return "processing"
     return "failed" if row["state"] in (RowState.DEAD, RowState.REJECTED) else "pending"
-
-
-async def send_callback(callbacks: Callbacks | None, claim: Claim) -> None:
-    """Send the kept report of a pushed task to where its sender wants it, if anywhere.
-
-    Raises:
-        Refused, InvalidTask: it will never be taken.
-        AletheiaError: anything else; it is to be tried again.
-    """
-    address, body = claim.entry.callback_url, claim.body
-    assert body is not None
-    if address is None:
-        return
-    if callbacks is None:
-        raise InvalidTask("invalid_callback_url", "nothing sends callbacks here")
-    whole = b'{"id":' + orjson.dumps(claim.entry.id) + b"," + body[1:]
-    await callbacks.post(address, whole, f"task:{quote(claim.entry.id, safe='')}")
-
-
-def gives_up(claim: Claim, answer: AletheiaError, now_s: float) -> str | None:
-    """Return the code with which a callback is given up for good; `None` while it is tried on."""
-    if isinstance(answer, Refused | InvalidTask):
-        return "callback_refused"
-    kept_at = now_s if claim.kept_at is None else claim.kept_at
-    return "callback_failed" if now_s - kept_at >= GIVE_UP_S else None
 
 
 def describe_report(report: Mapping[str, Any]) -> dict[str, Any]:

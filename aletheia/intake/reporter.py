@@ -14,12 +14,12 @@ from aletheia.errors import (
     Unauthorized,
     Unavailable,
 )
+from aletheia.intake.callbacks import CallbackSender, gives_up
 from aletheia.intake.concurrency import all_of
 from aletheia.intake.held_claims import Batch, HeldClaims
 from aletheia.intake.models import Claim, RowState, Task
 from aletheia.intake.parsing import routing_json
 from aletheia.intake.ports import INVALID, Callbacks, Upstream
-from aletheia.intake.pushed import gives_up, send_callback
 from aletheia.intake.wording import failure_in
 from aletheia.logs import Repeated, about_task
 
@@ -41,7 +41,8 @@ class Reporter:
     def __init__(
         self, upstream: Upstream, held: HeldClaims, callbacks: Callbacks | None = None
     ) -> None:
-        self._upstream, self._held, self._callbacks = upstream, held, callbacks
+        self._upstream, self._held = upstream, held
+        self._callbacks = CallbackSender(callbacks, held.ledger.clock.steady_s)
         self.repeated = Repeated(log)
 
     async def send_processing(self, claims: Sequence[Claim], batch: Batch) -> int:
@@ -133,8 +134,10 @@ class Reporter:
         """
 
         async def send_in_turn(claim: Claim) -> AletheiaError | None:
+            if claim.entry.origin == "pushed":
+                return await send(claim)  # which has turns of its own
             async with self._held.turns:
-                if self._held.forbidden.is_ours and claim.entry.origin == "upstream":
+                if self._held.forbidden.is_ours:
                     await self._held.release([claim])
                     return None
                 return await send(claim)
@@ -155,7 +158,7 @@ class Reporter:
         assert claim.body is not None
         try:
             if claim.entry.origin == "pushed":
-                return await send_callback(self._callbacks, claim)
+                return await self._callbacks.send(claim)
             try:
                 await self._upstream.report(claim.entry.id, claim.body)
             except Refused as refusal:

@@ -21,12 +21,14 @@ _ABBREVIATIONS: Final = (
 _NO_END: Final = "".join(rf"(?<!\b{word})" for word in _ABBREVIATIONS)
 
 _END: Final = re.compile(
-    rf"(?<![\s.(]\w)(?<!^\w){_NO_END}[.!?\u2026\u061f\u06d4]+[\"'\u201d\u00bb\u2019)\]]*"
+    # Of a longer row of marks its end is one: without a bound each of them is tried to the last.
+    rf"(?<![\s.(]\w)(?<!^\w){_NO_END}[.!?\u2026\u061f\u06d4]{{1,20}}[\"'\u201d\u00bb\u2019)\]]*"
     r"(?=\s+[^a-z\s]|\s*$)"  # what goes on in small letters is the same sentence
     r"|[\u3002\uff01\uff1f\uff61\u0964\u0965]+[\u300d\u300f\u201d)]*"
 )
 _BLOCK: Final = re.compile(
-    r"[ \t]*\n[ \t]*\n\s*|[ \t]*\n(?=[ \t]*(?:[-*+\u2022\u25cf\u2013]|\d+[.)])[ \t])"
+    # Tried at the first of some blanks alone, or a long row of them takes the square of its length.
+    r"(?<![ \t])[ \t]*(?:\n[ \t]*\n\s*|\n(?=[ \t]*(?:[-*+\u2022\u25cf\u2013]|\d+[.)])[ \t]))"
 )
 _HEADING_BREAK: Final = re.compile(r"\n+")
 _MAX_HEADING: Final = 80

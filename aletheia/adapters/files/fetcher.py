@@ -148,12 +148,7 @@ class FileFetcher:
     async def _copy(self, parts: tuple[str, ...], spool: Spool) -> None:
         """Copy a file of the directory: whoever owns it may change it while it is read."""
         assert self._root is not None
-        descriptor = await asyncio.to_thread(open_below, self._root, parts)
-        try:
-            spool.check_size(os.fstat(descriptor).st_size)
-            await asyncio.to_thread(_copy_all, descriptor, spool)
-        finally:
-            os.close(descriptor)
+        await asyncio.to_thread(_copy_below, self._root, parts, spool)
 
     async def _download(self, address: str, spool: Spool) -> None:
         shown = redact(address)
@@ -201,6 +196,7 @@ async def _save_body(answer: Answer, body: aiohttp.StreamReader, spool: Spool, s
         for start in range(0, len(chunk), _CHUNK):
             for piece in inflation.feed(chunk[start : start + _CHUNK]):
                 spool.write(piece)
+        spool.check_size(inflation.read_bytes)  # which may be nothing, however much is sent
     inflation.finish()
 
 
@@ -228,6 +224,16 @@ def _read_location(url: URL, answer: Answer, shown: str) -> str:
 
 def _no_location(shown: str) -> str:
     raise InvalidTask("file_refused", f"{shown} redirects to nowhere")
+
+
+def _copy_below(root: str, parts: tuple[str, ...], spool: Spool) -> None:
+    """Copy a file, in a thread, which nobody can end: what it opens is closed by it alone."""
+    descriptor = open_below(root, parts)
+    try:
+        spool.check_size(os.fstat(descriptor).st_size)
+        _copy_all(descriptor, spool)
+    finally:
+        os.close(descriptor)
 
 
 def _copy_all(descriptor: int, spool: Spool) -> None:

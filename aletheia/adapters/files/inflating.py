@@ -16,6 +16,7 @@ FREE_BYTES: Final = 2**20
 _PIECE: Final = 65_536
 _ZLIB_OR_GZIP: Final = 47  # window bits: the largest, header found by zlib
 _RAW: Final = -15
+_MEMBER: Final = 0x1F  # the first byte of each member of gzip (RFC 1952)
 ENCODINGS: Final = frozenset({"gzip", "x-gzip", "deflate"})
 
 
@@ -23,6 +24,7 @@ class Inflation:
     """The body of one answer: `gzip`, `deflate`, or as it is (`identity`, empty)."""
 
     def __init__(self, encoding: str, shown: str) -> None:
+        self.read_bytes = 0  # of the body as it is sent
         self._shown = shown
         self._encoding = encoding.strip().lower()
         if self._encoding not in {*ENCODINGS, "", "identity"}:
@@ -30,7 +32,8 @@ class Inflation:
             raise InvalidTask("file_refused", reason)
         self._is_plain = self._encoding in ("", "identity")
         self._stream = zlib.decompressobj(_ZLIB_OR_GZIP)
-        self._read = self._made = 0
+        self._made = 0
+        self._is_over = False  # whether nothing but padding may follow
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
         """Yield what the next bytes stand for, in pieces of at most 64 KiB.
@@ -39,28 +42,29 @@ class Inflation:
             InvalidTask: `decompression_bomb`.
             ComputeFailed: `file_unavailable`; they are not what the header says.
         """
+        self.read_bytes += len(chunk)
         if self._is_plain:
             yield chunk
             return
-        self._read += len(chunk)
-        while chunk:
+        while chunk and not self._is_over:
+            if self._stream.eof:
+                # Another member of gzip, or padding, of which nothing is kept.
+                self._is_over = self._encoding == "deflate" or chunk[0] != _MEMBER
+                if self._is_over:
+                    return
+                self._stream = zlib.decompressobj(_ZLIB_OR_GZIP)
             piece = self._inflate(chunk)
             self._made += len(piece)
-            if self._made > FREE_BYTES and self._made > MAX_RATIO * self._read:
+            if self._made > FREE_BYTES and self._made > MAX_RATIO * self.read_bytes:
                 reason = f"{self._shown} grows to more than {MAX_RATIO} times its size"
                 raise InvalidTask("decompression_bomb", reason)
             if piece:
                 yield piece
-            chunk = self._stream.unconsumed_tail
-            if self._stream.eof:
-                chunk = self._stream.unused_data
-                if self._encoding == "deflate" or not chunk.startswith(b"\x1f\x8b"):
-                    return  # nothing but padding may follow
-                self._stream = zlib.decompressobj(_ZLIB_OR_GZIP)
+            chunk = self._stream.unused_data if self._stream.eof else self._stream.unconsumed_tail
 
     def finish(self) -> None:
         """Check that the body is whole, or raise `ComputeFailed`."""
-        if not self._is_plain and self._read and not self._stream.eof:
+        if not self._is_plain and self.read_bytes and not self._stream.eof:
             raise ComputeFailed("file_unavailable", f"{self._shown} ends too early")
 
     def _inflate(self, chunk: bytes) -> bytes:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import tempfile
+import threading
 from collections.abc import Collection
 
 from aletheia.analysis.file_types import (
@@ -27,12 +28,21 @@ class Spool:
             self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed by `close`
         except OSError as error:
             raise _no_space(error) from error
+        # What copies a file in a thread goes on for a moment after it was cancelled: by then the
+        # number of our descriptor may be that of somebody else's file.
+        self._writing = threading.Lock()
         self._hash = hashlib.sha256()
         self._head, self._is_checked = b"", False
         self.size_bytes = 0
 
     def write(self, chunk: bytes) -> None:
-        """Take the next bytes. Raises `InvalidTask` as soon as they are too many or of no use."""
+        """Take the next bytes.
+
+        Raises:
+            InvalidTask: as soon as they are too many or of no use.
+            ComputeFailed: `file_unavailable`; there is no space for them.
+            ValueError: it is closed.
+        """
         self.size_bytes += len(chunk)
         self.check_size(self.size_bytes)
         if len(self._head) < HEAD_BYTES:
@@ -44,7 +54,8 @@ class Spool:
                 raise wrong_type(found, self._types, self._shown)
         self._hash.update(chunk)
         try:
-            _write_all(self._file.fileno(), chunk)
+            with self._writing:
+                _write_all(self._file.fileno(), chunk)
         except OSError as error:
             raise _no_space(error) from error
 
@@ -65,7 +76,8 @@ class Spool:
 
     def close(self) -> None:
         """Drop the file. Idempotent."""
-        self._file.close()
+        with self._writing:
+            self._file.close()
 
 
 def check_type(found: FileType, types: Collection[FileType], shown: str) -> None:

@@ -95,6 +95,9 @@ class BacklogCollector(Collector):
     async def _note_blocked_head(self, count: int) -> None:
         """Ignore it: what is none of the lane's waits for the shifts."""
 
+    async def _take_misplaced(self, batch: Batch) -> None:
+        """Ignore it, likewise."""
+
     async def _act_on(self, page: Page, batch: Batch) -> tuple[int, int]:
         done = await super()._act_on(page, batch)
         # What somebody else has claimed only a shift takes over.

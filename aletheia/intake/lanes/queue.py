@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 from aletheia.documents import Change, Document, Documents
+from aletheia.intake.counting import IN_LANE
 from aletheia.intake.models import Claim, RowState, Task
 from aletheia.intake.rows import ROWS, Rows
 
@@ -36,21 +37,20 @@ class LaneQueue:
         common = {
             "state": RowState.QUEUED,
             "queued_at": self._clock.unix_s(),
-            "takes": 0,
             **self._rows.terms.released,
             **(values or {}),
         }
 
         def change_for(claim: Claim) -> Change:
-            own = {"lane": claim.lane, "turn": turns[claim.row_id], "job": _job_of(claim)}
+            turn = {"turn": turns[claim.row_id], "job": _job_of(claim)}
+            own = {"lane": claim.lane, "takes": claim.takes, **turn}
             return Change(set={**common, **own}, unset=["report_error"])
 
         return await self._rows.move(claims, RowState.QUEUED, change_for)
 
     async def count_waiting(self, lane: str) -> int:
         """Count the tasks that wait in a lane."""
-        waiting = [RowState.QUEUED, RowState.WAITING]
-        return await self._documents.count(ROWS, {"lane": lane, "state": {"$in": waiting}})
+        return await self._documents.count(ROWS, {"lane": lane, "state": {"$in": list(IN_LANE)}})
 
     async def has_work(self, lane: str, types: Sequence[str]) -> bool:
         """Return whether a worker that computes these types would find anything to take."""
@@ -66,38 +66,65 @@ class LaneQueue:
         types: Sequence[str],
         limit: int,
         take_rows: Callable[[Sequence[Document]], Awaitable[list[Claim]]],
+        *,
+        is_idle: bool = True,
     ) -> list[Claim]:
-        """Take what comes next in a lane: reports due, what a worker left, waits over, the queue.
+        """Take what comes next in a lane: reports due, what a worker left, whose turn it is.
+
+        What a worker came to no end with may be what ended it. So that nothing else is counted for
+        that, it is taken by one that has nothing else in hand, and the others take nothing before.
 
         Args:
             lane: the lane.
             types: the task types that are computed here; others are left to others.
             limit: how many to take.
             take_rows: claims rows as they were read.
+            is_idle: whether who takes has nothing in hand.
         """
-        now_s, ended = self._clock.unix_s(), self._ended()
-        sources: tuple[tuple[dict[str, Any], str], ...] = (
-            ({"state": RowState.KEPT, **ended}, "lease_until"),
-            ({"state": RowState.PROCESSING, **ended}, "lease_until"),
-            ({"state": RowState.WAITING, "lease_until": {"$lt": now_s}}, "lease_until"),
-            ({"state": RowState.QUEUED}, "turn"),
-        )
-        taken: list[Claim] = []
-        for where, sort in sources:
-            left = await self._documents.find(
-                ROWS,
-                {"lane": lane, "type": {"$in": list(types)}, **where},
-                sort=sort,
-                limit=limit - len(taken) + MAX_CANDIDATES,
-                with_payload=True,
+        of_types = {"lane": lane, "type": {"$in": list(types)}}
+        count = limit + MAX_CANDIDATES
+
+        async def find(state: RowState, sort: str, ended: Mapping[str, Any]) -> list[Document]:
+            where = {**of_types, "state": state, **ended}
+            return await self._documents.find(
+                ROWS, where, sort=sort, limit=count, with_payload=True
             )
-            while left and len(taken) < limit:
-                wanted = limit - len(taken)
-                taken += await take_rows(left[:wanted])
+
+        async def take(rows: Sequence[Document]) -> list[Claim]:
+            left, claims = list(rows), list[Claim]()
+            while left and len(claims) < limit - len(taken):
+                wanted = limit - len(taken) - len(claims)
+                claims += await take_rows(left[:wanted])
                 left = left[wanted:]
-            if len(taken) >= limit:
-                break
+            return claims
+
+        taken: list[Claim] = []
+        taken += await take(await find(RowState.KEPT, "lease_until", self._ended()))
+        if len(taken) < limit:
+            left = await find(RowState.PROCESSING, "lease_until", self._ended())
+            if not is_idle and any(row.get("takes") for row in left):
+                return taken
+            taken += await take(left)
+        if len(taken) < limit:
+            over = {"lease_until": {"$lt": self._clock.unix_s()}}
+            waiting = await find(RowState.WAITING, "turn", over)
+            rows = [*waiting, *await find(RowState.QUEUED, "turn", {})]
+            taken += await take(sorted(rows, key=lambda row: int(row.get("turn") or 0)))
         return taken
+
+    async def find_misplaced(self, lane: str, types: Sequence[str], limit: int) -> list[Document]:
+        """Return tasks of types that nobody in a lane computes, which were left to it all the same.
+
+        They were handed over before a type went to another lane.
+        """
+        found: list[Document] = []
+        for state in (RowState.QUEUED, RowState.WAITING, RowState.PROCESSING):
+            ended = {} if state is RowState.QUEUED else self._ended()
+            where = {"lane": lane, "state": state, "type": {"$in": list(types)}, **ended}
+            left = limit - len(found)
+            if types and left > 0:
+                found += await self._documents.find(ROWS, where, limit=left, with_payload=True)
+        return found
 
     def _ended(self) -> Mapping[str, Any]:
         return self._rows.terms.ended_where(self._clock.now())
@@ -115,20 +142,26 @@ class LaneQueue:
         return turns
 
     async def _next_turn(self, lane: str, job: str) -> int:
-        queued = {"lane": lane, "state": RowState.QUEUED}
-        served = await self._documents.find(ROWS, queued, sort="turn", limit=1)
-        if not served:
-            return 0
-        of_job = await self._documents.find(
-            ROWS, {**queued, "job": job}, sort="turn", descending=True, limit=1
+        served = [await self._find_turn(state, {"lane": lane}) for state in IN_LANE]
+        # What waits for something else may be of long ago: it is what is served if it is all.
+        now = next((turn for turn in served if turn is not None), 0)
+        of_job = {"lane": lane, "job": job}
+        last = [await self._find_turn(state, of_job, is_last=True) for state in IN_LANE]
+        return max(now, *(turn + 1 for turn in last if turn is not None), 0)
+
+    async def _find_turn(
+        self, state: RowState, where: Mapping[str, Any], *, is_last: bool = False
+    ) -> int | None:
+        """Return the first turn, or the last one, of rows in a state; `None` if there is none."""
+        found = await self._documents.find(
+            ROWS, {**where, "state": state}, sort="turn", descending=is_last, limit=1
         )
-        last = int(of_job[0]["turn"]) if of_job else -1
-        return max(int(served[0]["turn"]), last + 1)
+        return int(found[0].get("turn") or 0) if found else None
 
 
 async def find_oldest_waiting(documents: Documents, lane: str) -> float | None:
     """Return when the oldest task that waits in a lane was claimed, Unix time, seconds."""
-    waiting = {"lane": lane, "state": {"$in": [RowState.QUEUED, RowState.WAITING]}}
+    waiting = {"lane": lane, "state": {"$in": list(IN_LANE)}}
     found = await documents.find(ROWS, waiting, sort="claimed_at", limit=1)
     return float(found[0]["claimed_at"]) if found else None
 

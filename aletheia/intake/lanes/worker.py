@@ -31,7 +31,7 @@ class LaneCollector:
 
     async def has_work(self) -> bool:
         """Return whether there is anything to take, and it may be taken."""
-        if self._held.is_stopping:
+        if self._held.is_stopping or self._is_alone:
             return False
         return await self._held.ledger.claims.queue.has_work(self._lane, self._types)
 
@@ -39,7 +39,7 @@ class LaneCollector:
         """Take one task; the batch is empty where there is none."""
         with telemetry.span(telemetry.POLL) as span:
             batch = Batch(traceparent=telemetry.current_traceparent())
-            while not (batch.size or self._held.is_stopping):
+            while not (batch.size or self._held.is_stopping or self._is_alone):
                 taken = await self._held.take(self._take(), batch)
                 self._held.tally.taken_over += len(taken)
                 if not taken:
@@ -50,13 +50,20 @@ class LaneCollector:
             span.set_attribute(telemetry.TASK_IDS, tasks)
         return batch
 
+    @property
+    def _is_alone(self) -> bool:
+        """Whether what is in hand is computed alone, as it may be what ended its last worker."""
+        return any(
+            claim.takes > 1 and claim.state is RowState.PROCESSING for claim in self._held.claims
+        )
+
     async def _take(self) -> list[Claim]:
-        claims = self._held.ledger.claims
+        claims, is_idle = self._held.ledger.claims, not self._held.claims
 
         async def take(found: Sequence[Document]) -> list[Claim]:
             return await claims.take_rows(found, _count_take)
 
-        return await claims.queue.take(self._lane, self._types, 1, take)
+        return await claims.queue.take(self._lane, self._types, 1, take, is_idle=is_idle)
 
     async def _sort(self, claim: Claim, batch: Batch) -> None:
         """Add a claim to a batch, or settle what is in the way of computing it."""
@@ -107,5 +114,7 @@ class LaneWorker(Poller):
 
 
 def _count_take(claim: Claim) -> dict[str, Any]:
+    if claim.state is RowState.KEPT:
+        return {}  # sending a report ends no worker
     claim.takes += 1
     return {"takes": claim.takes}

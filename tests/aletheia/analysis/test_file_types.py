@@ -98,3 +98,15 @@ def test_kinds_of_text_stand_for_one_another_and_nothing_else_does():
 
 def test_every_type_that_is_known_has_a_name_in_http():
     assert ANY_TYPE - MEDIA_TYPES.keys() == {"program", "unknown"}
+
+
+@pytest.mark.parametrize(
+    "head", [b"<!---->" * 500 + b"x", b"<!-- " * 800, b"[" * 4096, b"|" * 4096, b" " * 4095 + b"x"]
+)
+@pytest.mark.timeout(10)
+def test_no_beginning_takes_long_to_recognise(head: bytes):
+    assert find_type(head[:HEAD_BYTES]) in ("text", "markdown")
+
+
+def test_a_page_that_begins_with_comments_is_one():
+    assert find_type(b"<!-- a --><!-- b -->\n<!-- c --> <html><body>") == "html"

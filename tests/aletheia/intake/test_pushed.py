@@ -3,22 +3,27 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncGenerator
+import re
+import time
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 import pytest
 
+from aletheia.analysis.processor import Lane
 from aletheia.documents import Change, Update
-from aletheia.errors import AletheiaError, InvalidTask, Refused, Unavailable
+from aletheia.errors import AletheiaError, InvalidTask, Refused, TimedOut, Unavailable
+from aletheia.intake.callbacks import GIVE_UP_S, MAX_SENDING_TO_ONE
 from aletheia.intake.models import Entry
 from aletheia.intake.poller import Poller
-from aletheia.intake.pushed import GIVE_UP_S, PushedStatus, PushedTasks, read_pushed
+from aletheia.intake.pushed import PushedStatus, PushedTasks, read_pushed
 from aletheia.intake.reports import RESULTS
 from aletheia.intake.rows import ROWS
 from aletheia.metrics import DEAD_LETTERS, LEDGER_ROWS, TASKS
 from aletheia.series import Counters
 from tests.aletheia.adapters.documents.conftest import BACKENDS, mongodb_uri, opened
 from tests.aletheia.intake.conftest import Bench
+from tests.fakes.processors import FakeProcessors
 from tests.fakes.upstream import serve_fake_upstream
 
 __all__ = ["mongodb_uri"]
@@ -27,14 +32,22 @@ URL = "https://example.com/done"
 
 
 class Callbacks:
-    """Notes what is sent; `faults` is what the next sendings fail with."""
+    """Notes what is sent; `faults` is what the next sendings fail with.
+
+    `hangs_s` is how long each takes before it fails, seconds; `asked` counts all.
+    """
 
     def __init__(self) -> None:
         self.sent: list[tuple[str, bytes, str]] = []
         self.faults: list[AletheiaError] = []
+        self.hangs_s = 0.0
+        self.asked = 0
 
     async def post(self, address: str, body: bytes, event_id: str) -> None:
-        await asyncio.sleep(0)
+        self.asked += 1
+        await asyncio.sleep(self.hangs_s)
+        if self.hangs_s:
+            raise TimedOut("webhook", "no complete answer in time")
         if self.faults:
             raise self.faults.pop(0)
         self.sent.append((address, body, event_id))
@@ -123,7 +136,8 @@ async def test_a_callback_has_the_id_and_the_report(bench: PushBench):
     await bench.push(task("p 1", callback_url=URL), task("silent"))
     await bench.drain()
     ((address, body, event_id),) = bench.callbacks.sent
-    assert (address, event_id) == (URL, "task:p%201")
+    assert address == URL
+    assert re.fullmatch("task:p%201:[0-9a-f]{16}", event_id)
     sent = json.loads(body)
     assert (sent["id"], sent["state"], sent["result"]["echo"]) == ("p 1", "succeeded", "HELLO")
 
@@ -171,6 +185,74 @@ async def test_a_callback_is_given_up_after_a_day(bench: PushBench):
     bench.clock.now += GIVE_UP_S + 1
     await bench.drain()
     assert (await bench.rows())["p1"]["dead_code"] == "callback_failed"
+
+
+async def test_a_replayed_callback_is_tried_for_a_day_again(bench: PushBench):
+    await bench.push(task(callback_url=URL))
+    bench.callbacks.faults = [Unavailable("webhook", "down")] * 3
+    await bench.drain()
+    bench.clock.now += GIVE_UP_S + 1
+    await bench.drain()
+    poller = bench.poller()
+    async with poller.holding():
+        await poller.process(await poller.replayer.recall(["p1#pushed"]))
+    assert (await bench.rows())["p1"]["state"] == "kept"
+    bench.clock.now += 700
+    await bench.drain()
+    assert len(bench.callbacks.sent) == 1
+
+
+async def test_the_report_of_a_replay_is_no_copy_of_the_first_one(bench: PushBench):
+    await bench.push(task(text="bad", callback_url=URL))
+    bench.processors.faults["bad"] = [InvalidTask("odd", "it is odd")]
+    await bench.drain()
+    poller = bench.poller()
+    async with poller.holding():
+        await poller.process(await poller.replayer.recall(["p1#pushed"]))
+    (_, failure, first), (_, success, second) = bench.callbacks.sent
+    assert (json.loads(failure)["state"], json.loads(success)["state"]) == ("failed", "succeeded")
+    assert first != second
+
+
+async def test_receivers_that_hang_keep_no_report_to_the_upstream_waiting(bench: PushBench):
+    await bench.push(*(task(f"p{number}", callback_url=URL) for number in range(40)))
+    for number in range(40):
+        bench.add(f"t{number}")
+    bench.callbacks.hangs_s = 0.5
+    began = time.monotonic()
+    await bench.drain()
+    assert time.monotonic() - began < 4
+    assert {found.state for found in bench.upstream.tasks.values()} == {"succeeded"}
+    assert bench.callbacks.asked <= MAX_SENDING_TO_ONE
+
+
+class TwoTypes(FakeProcessors):
+    """Computes `slow`, of lane `media`, as well."""
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        return ("echo", "slow")
+
+    def admit(self, task_type: str, task_input: Mapping[str, Any]) -> str:
+        return super().admit("echo" if task_type == "slow" else task_type, task_input)
+
+    def lane(self, task_type: str) -> Lane:
+        return "media" if task_type == "slow" else "intake"
+
+
+async def test_a_full_lane_keeps_no_other_pushed_task_waiting(bench: PushBench):
+    bench.processors = TwoTypes()
+    await bench.push(*(task(f"s{number}") | {"type": "slow"} for number in range(9)))
+    bench.clock.now += 1
+    await bench.push(task("short"))
+    ledger = bench.ledger(batch_max_tasks=2)
+    callbacks = bench.callbacks
+    await bench.drain(
+        Poller(bench.client, ledger, bench.processors, lane_max_waiting=2, callbacks=callbacks)
+    )
+    states = await bench.states()
+    assert states.pop("short") == "reported"
+    assert sorted(states.values()) == ["claimed"] * 7 + ["queued"] * 2
 
 
 async def test_refusals_of_receivers_say_nothing_about_the_upstream(bench: PushBench):

@@ -61,7 +61,15 @@ def test_what_never_ends_is_cut_between_words():
     assert len(split_spans("x" * 5000)) == 5
 
 
-@pytest.mark.parametrize("text", ["." * 100_000, "a." * 50_000, "\n" * 100_000, "- \n" * 50_000])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("." * 100_000, "a." * 50_000, "\n" * 100_000, "- \n" * 50_000),
+        *(f"a{mark * 100_000}b" for mark in (".", "!", " ", "\t", "\n", ". ", ".'", "\n1", " \t")),
+        *(f"a{mark}{' ' * 100_000}b" for mark in ("\n", ".", "\n\n", "\n-")),
+    ],
+    ids=lambda text: repr(text[:4]),
+)
 @pytest.mark.timeout(20)
 def test_marks_without_end_take_no_time(text: str):
     assert len(split_spans(text)) >= 0

@@ -430,6 +430,14 @@ async def test_a_bomb_is_left_before_it_has_grown(server: FileServer):
     assert error.code == "decompression_bomb"
 
 
+@pytest.mark.parametrize("padding", [bytes(65_536), gzip.compress(b"") * 3000])
+async def test_a_body_that_goes_on_without_content_is_left(server: FileServer, padding: bytes):
+    head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n" + gzip.compress(TEXT)
+    server.answers["/file"] = [head, *[padding] * 2000]
+    error = await refusal(server.url(), max_file_bytes=1_000_000)
+    assert error.code == "too_large"
+
+
 async def test_an_encoding_that_nobody_asked_for_is_refused(server: FileServer):
     error = await refusal(server.set(TEXT, headers=("Content-Encoding: br",)))
     assert error.code == "file_refused"
@@ -458,6 +466,33 @@ async def test_a_path_is_read_below_the_directory_and_nowhere_else(tmp_path: Pat
     assert (await refusal("in/a.txt")).code == "forbidden_address"
     assert (await refusal("in/b.txt", files_dir=root)).code == "file_not_found"
     assert (await refusal("in/a.txt", files_dir=root, max_file_bytes=10)).code == "too_large"
+
+
+async def test_a_copy_that_is_cancelled_reads_nothing_of_anybody_else(tmp_path: Path):
+    with (tmp_path / "large.txt").open("wb") as large:
+        large.write(TEXT * 10)
+        large.truncate(400_000_000)
+    (tmp_path / "other.txt").write_bytes(TEXT * 100)
+    before = count_descriptors()
+    others: list[int] = []
+    async with fetcher(files_dir=tmp_path, max_file_bytes=500_000_000) as opened:
+
+        async def use() -> None:
+            async with opened.fetch("large.txt", types=("text", "unknown")):
+                raise AssertionError("it should not be whole yet")
+
+        task = asyncio.create_task(use())
+        await asyncio.sleep(0.05)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        # By now the number of the file that was copied is free, if it was closed.
+        others += [os.open(tmp_path / "other.txt", os.O_RDONLY) for _ in range(20)]
+        await asyncio.sleep(0.3)
+    assert [os.lseek(other, 0, os.SEEK_CUR) for other in others] == [0] * 20
+    for other in others:
+        os.close(other)
+    assert count_descriptors() <= before
 
 
 async def test_a_data_uri_is_read():

@@ -1,6 +1,7 @@
 """Bodies that are compressed, and bombs."""
 
 import gzip
+import tracemalloc
 import zlib
 
 import pytest
@@ -64,3 +65,22 @@ def test_an_encoding_that_nobody_asked_for_is_refused(encoding: str):
         Inflation(encoding, "a file")
     assert refused.value.code == "file_refused"
     assert len(str(refused.value)) < 200
+
+
+def test_of_padding_nothing_is_kept():
+    inflation = Inflation("gzip", "a file")
+    assert b"".join(inflation.feed(gzip.compress(b"hello") + bytes(10))) == b"hello"
+    tracemalloc.start()
+    for _ in range(500):
+        assert not list(inflation.feed(b"\x1f" * 65_536))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1_000_000
+    inflation.finish()
+
+
+def test_members_may_be_cut_anywhere():
+    packed = gzip.compress(b"one") + gzip.compress(b"two")
+    for size in (1, 2, 3, len(packed) // 2, len(packed) // 2 + 1):
+        pieces = [packed[start : start + size] for start in range(0, len(packed), size)]
+        assert inflate("gzip", *pieces) == b"onetwo"

@@ -66,3 +66,11 @@ def test_any_type_is_every_one_but_nothing():
     with pytest.raises(InvalidTask) as refused:
         check_type("empty", ANY_TYPE, "a file")
     assert refused.value.code == "empty_file"
+
+
+def test_a_file_that_is_closed_takes_nothing_more():
+    spool = Spool({"text"}, max_bytes=10_000, shown="a file")
+    spool.write(b"one")
+    spool.close()
+    with pytest.raises(ValueError, match="closed"):
+        spool.write(b"two")

@@ -1,8 +1,9 @@
 """Tasks that are handed over to a lane, and whose turn it is."""
 
 import asyncio
+from datetime import UTC, datetime
 
-from aletheia.errors import ComputeFailed
+from aletheia.errors import ComputeFailed, RateLimited, Unavailable
 from aletheia.intake.rows import ROWS
 from aletheia.metrics import LANE_WAITING
 from tests.aletheia.intake.lanes.conftest import LANE, LaneBench
@@ -99,3 +100,63 @@ async def test_the_gauge_of_a_lane_is_corrected_from_the_rows(bench: LaneBench):
     ledger = bench.ledger()
     await ledger.correct_gauges()
     assert await bench.waiting() == 1
+
+
+async def test_jobs_take_turns_also_where_a_limit_made_them_wait(bench: LaneBench):
+    for number in range(3):
+        bench.add(f"a{number}", f"a{number}", job_id="big")
+    await bench.hand_over()
+    bench.processors.outages = [
+        RateLimited("llm", datetime.fromtimestamp(bench.clock.now + 60, UTC))
+    ] * 3
+    await bench.work()
+    assert set((await bench.states()).values()) == {"waiting"}
+    bench.add("b0", "b0", job_id="small")
+    await bench.hand_over()
+    bench.clock.now += 61
+    await bench.work()
+    assert bench.processors.texts.index("b0") < 2
+
+
+async def test_what_waits_for_something_else_holds_up_the_turns_of_nobody(bench: LaneBench):
+    for number in range(6):
+        bench.add(f"a{number}", f"a{number}", job_id="big")
+    await bench.hand_over()
+    bench.processors.outages = [
+        RateLimited("llm", datetime.fromtimestamp(bench.clock.now + 60, UTC))
+    ]
+    worker = bench.worker()
+    async with worker.holding():
+        for _ in range(3):
+            await worker.process(await worker.collector.collect())
+    for number in range(3):
+        bench.add(f"b{number}", f"b{number}", job_id="late")
+    await bench.hand_over()
+    await bench.work()
+    assert bench.processors.texts[2:6] in (["a3", "b0", "a4", "b1"], ["b0", "a3", "b1", "a4"])
+
+
+async def test_a_type_that_went_to_another_lane_takes_what_waits_with_it(bench: LaneBench):
+    bench.add("t1")
+    bench.add("t2")
+    await bench.hand_over()
+    bench.processors.lanes = {"echo": "media"}
+    await bench.hand_over()
+    rows = await bench.rows()
+    assert {row["lane"] for row in rows.values()} == {"media"}
+    assert await bench.waiting() == 0
+    bench.processors.lanes = {}
+    await bench.hand_over()
+    assert await bench.states() == {"t1": "reported", "t2": "reported"}
+    assert bench.upstream.states["t1"] == ["processing", "succeeded"]
+
+
+async def test_a_task_of_no_lane_any_more_waits_for_the_shifts(bench: LaneBench):
+    bench.add("t1")
+    await bench.hand_over()
+    bench.processors.lanes = {}
+    bench.processors.outages = [Unavailable("model", "down")]
+    await bench.hand_over()
+    row = (await bench.rows())["t1"]
+    assert (row["state"], row["lane"]) == ("waiting", None)
+    assert await bench.waiting() == 0

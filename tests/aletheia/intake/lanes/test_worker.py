@@ -1,6 +1,7 @@
 """Workers of a lane: what they take, and what becomes of it."""
 
 from aletheia.errors import InvalidTask, Unavailable
+from aletheia.intake.held_claims import Batch
 from aletheia.intake.lanes.worker import MAX_TAKES
 from aletheia.intake.shift import Shift
 from aletheia.metrics import LEDGER_ROWS
@@ -120,3 +121,73 @@ async def test_a_shift_wakes_when_there_is_something_to_do(bench: LaneBench):
     assert await shift.next_tick(rest)
     assert await shift.next_tick(rest)
     assert len(rests) == 2
+
+
+async def test_what_ended_its_worker_takes_none_of_its_neighbours_with_it(bench: LaneBench):
+    for name in ("a", "bomb", "c", "d"):
+        bench.add(name, name)
+    await bench.hand_over()
+    lost = bench.worker()
+    for _ in range(4):
+        await bench.take(lost)  # all four are in hand when it ends
+    for _ in range(12):
+        bench.clock.now += 66
+        worker = bench.worker()
+        batches = list[Batch]()
+        while len(batches) < 4 and (batch := await worker.collector.collect()).size:
+            batches.append(batch)
+        if any(claim.entry.id == "bomb" for batch in batches for claim in batch.work):
+            continue  # it ends with all that it holds
+        for batch in batches:
+            await worker.process(batch)
+    states = {name: task.state for name, task in bench.upstream.tasks.items()}
+    assert states == {"a": "succeeded", "bomb": "failed", "c": "succeeded", "d": "succeeded"}
+    assert (await bench.rows())["bomb"]["error"]["code"] == "worker_died"
+
+
+async def test_what_may_have_ended_a_worker_is_computed_alone(bench: LaneBench):
+    for name in ("a", "b"):
+        bench.add(name, name)
+    await bench.hand_over()
+    lost = bench.worker()
+    await bench.take(lost)
+    await bench.take(lost)
+    bench.clock.now += 66
+    bench.add("new", "new")
+    await bench.hand_over()
+    worker = bench.worker()
+    collector = bench.collector_of(worker)
+    alone = await collector.collect()
+    assert alone.size == 1
+    assert (await collector.collect()).size == 0
+    assert not await collector.has_work()
+    await worker.process(alone)
+    assert await collector.has_work()
+    await bench.work(worker, slots=3)
+    assert set((await bench.states()).values()) == {"reported"}
+
+
+async def test_who_is_busy_becomes_idle_for_what_may_have_ended_another(bench: LaneBench):
+    bench.add("a", "a")
+    bench.add("b", "b")
+    await bench.hand_over()
+    worker, lost = bench.worker(), bench.worker()
+    busy = await worker.collector.collect()
+    await bench.take(lost)
+    bench.clock.now += 66
+    await worker.held.renew()
+    assert (await worker.collector.collect()).size == 0
+    await worker.process(busy)
+    assert (await worker.collector.collect()).size == 1
+
+
+async def test_a_shift_that_finds_a_lost_task_first_forgets_nothing(bench: LaneBench):
+    bench.add("t1")
+    await bench.hand_over()
+    await bench.take(bench.worker())
+    shift = bench.poller()
+    for seconds in (1, 61.5):  # it has not changed for a lease time, and its lease is just over
+        bench.clock.now += seconds
+        await shift.collector.collect()
+    row = (await bench.rows())["t1"]
+    assert (row["state"], row["takes"]) == ("queued", 1)
