@@ -20,6 +20,7 @@ from prefect.logging.handlers import PrefectConsoleHandler
 from prefect.runtime import flow_run
 
 from aletheia.analysis.file_settings import DecoderSettings, FileSettings
+from aletheia.analysis.model_settings import ModelSettings
 from aletheia.analysis.settings import WorkerSettings
 from aletheia.errors import Misconfigured
 from aletheia.logs import about_run, use_json
@@ -86,6 +87,7 @@ class RunSettings:
     limits = cached_property(lambda _: RateLimitSettings())
     llm = cached_property(lambda _: LLMSettings())
     log = cached_property(lambda _: LogSettings())
+    models = cached_property(lambda _: ModelSettings())
     ollama = cached_property(lambda _: OllamaSettings())
     openai = cached_property(lambda _: OpenAISettings())
     telemetry = cached_property(lambda _: TelemetrySettings())
