@@ -3,6 +3,17 @@
 from collections.abc import Sequence
 from typing import Final
 
+_LONG: Final = (
+    "The minister said on Tuesday that the government would not raise taxes this year, although "
+    "several members of her own party had called for a higher levy on large inheritances, and "
+    "economists had warned that the deficit would otherwise exceed the limit that parliament set."
+)
+_LONGER: Final = (
+    "When the migration runs, it copies each table in batches of ten thousand rows, compares "
+    "checksums, switches the readers over one by one, and keeps the old tables for thirty days, "
+    "so that a rollback needs no backup; only then are they dropped, which an operator confirms."
+)
+
 SENTENCES: Final[Sequence[str]] = (
     "The shipment left the harbour two days late because of a storm.",
     "A storm delayed the ship's departure from port by two days.",
@@ -52,11 +63,7 @@ SENTENCES: Final[Sequence[str]] = (
     "No",
     "Der Zug nach Hamburg fährt heute von Gleis sieben.",
     "Le train pour Lyon a vingt minutes de retard.",
-    "The minister said on Tuesday that the government would not raise taxes this year, although "
-    "several members of her own party had called for a higher levy on large inheritances, and "
-    "economists had warned that the deficit would otherwise exceed the limit that parliament set.",
-    "When the migration runs, it copies each table in batches of ten thousand rows, compares "
-    "checksums, switches the readers over one by one, and keeps the old tables for thirty days, "
-    "so that a rollback needs no backup; only then are they dropped, which an operator confirms.",
+    _LONG,
+    _LONGER,
 )
 """All sentences; neighbours mostly mean much the same, or the opposite."""

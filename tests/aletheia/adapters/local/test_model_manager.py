@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from aletheia.adapters.local.embedder import LocalEmbedder
-from aletheia.adapters.local.model_manager import LocalModelManager
 from aletheia.adapters.local.hub import HuggingFaceHub
+from aletheia.adapters.local.model_manager import LocalModelManager
 from aletheia.adapters.local.source import ModelFiles, ModelSources
 from aletheia.analysis.model_manager import ModelEvent, PullProgress
 from aletheia.errors import InvalidTask, Misconfigured, ModelUnavailable, Unavailable
