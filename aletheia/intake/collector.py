@@ -72,6 +72,7 @@ class Collector:
 
     async def _collect_into(self, batch: Batch) -> None:
         try:
+            await self._admission.read_pauses()
             while await self._take_over(batch):
                 pass  # what was handed over has made capacity for more
             await self._claim_pages(batch)
