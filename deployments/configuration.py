@@ -16,6 +16,7 @@ from pydantic_settings import SettingsError
 
 from aletheia import settings
 from aletheia.analysis.file_settings import DecoderSettings, FileSettings
+from aletheia.analysis.model_settings import ModelSettings
 from aletheia.analysis.settings import WorkerSettings
 from aletheia.errors import Misconfigured
 from aletheia.reasoning.platform import PlatformSettings
@@ -25,6 +26,7 @@ from aletheia.telemetry import TelemetrySettings
 from blocks import (
     BrainCredentials,
     EventCredentials,
+    HuggingFaceCredentials,
     LLMCredentials,
     OpenAICredentials,
     PayloadCredentials,
@@ -42,6 +44,7 @@ _RENAMED: Final[Mapping[type[Block], Mapping[str, str]]] = {
     },
     StoreCredentials: {"data_dir": "ALETHEIA_DATA_DIR"},
     OpenAICredentials: {"api_key": "OPENAI_API_KEY", "base_url": "OPENAI_BASE_URL"},
+    HuggingFaceCredentials: {"token": "HUGGINGFACE_TOKEN"},
     LLMCredentials: {"provider": "LLM_PROVIDER", "base_url": "OPENROUTER_BASE_URL"},
     PayloadCredentials: {
         "base_url": "NEXT_PUBLIC_APP_URL",
@@ -83,7 +86,8 @@ BOUNDS: Final[Mapping[str, type[Any]]] = {
 
 AREAS: Final = [
     *(area for area in settings.Settings.__subclasses__() if area.__module__ == settings.__name__),
-    *(WorkerSettings, FileSettings, DecoderSettings, TelemetrySettings, ServiceSettings),
+    *(WorkerSettings, ModelSettings, FileSettings, DecoderSettings, TelemetrySettings),
+    ServiceSettings,
     *(ReasoningSettings, FindingSettings, PlatformSettings),
 ]
 """The settings classes, in the order of their file; some stand with what they are about."""

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from aletheia.analysis.processor import Lane
 from aletheia.intake.ledger import Ledger
 from aletheia.intake.trace import ModelCall, Trace, read_traces
 from aletheia.status import SystemStatus
@@ -19,10 +20,14 @@ from tasks.session import current_session
 from tasks.status import read_system_status
 
 app = typer.Typer()
-intake = typer.Typer(help="Pause or resume intake as a whole.", no_args_is_help=True)
+intake = typer.Typer(
+    help="Pause or resume intake: all of it, a lane, or a task type.", no_args_is_help=True
+)
 app.add_typer(intake, name="intake")
 
 CodeOption = Annotated[str | None, typer.Option(help="Only dead letters with this code.")]
+LaneOption = Annotated[Lane | None, typer.Option(help="Only this lane.")]
+TypeOption = Annotated[str | None, typer.Option("--type", help="Only this task type.")]
 LimitOption = Annotated[int, typer.Option(min=1, help="Maximum number.")]
 
 STATES = {
@@ -56,20 +61,37 @@ async def status(as_json: JsonOption = False) -> None:
 
 @intake.command()
 @in_session
-async def pause() -> None:
-    """Claim nothing more; claims in hand are finished, and every shift obeys within one tick."""
-    await record_command("intake pause", {}, id_=uuid.uuid4().hex)
-    await (await _get_ledger()).set_paused(is_paused=True)
-    say("Intake is paused. Shifts claim nothing until `aletheia intake resume`.")
+async def pause(lane: LaneOption = None, task_type: TypeOption = None) -> None:
+    """Claim nothing more, of a lane or type where one is named; what is begun is finished.
+
+    Every shift obeys within one tick.
+    """
+    await record_command("intake pause", _name_scope(lane, task_type), id_=uuid.uuid4().hex)
+    await (await _get_ledger()).set_paused(is_paused=True, lane=lane, task_type=task_type)
+    if lane or task_type:
+        named = f"Lane {lane}" if lane else f"The type {(task_type or '').lower()}"
+        say(f"{named} is paused: its tasks stay where they are until it is resumed.")
+    else:
+        say("Intake is paused. Shifts claim nothing until `aletheia intake resume`.")
 
 
 @intake.command()
 @in_session
-async def resume() -> None:
-    """Allow shifts to claim tasks again."""
-    await record_command("intake resume", {}, id_=uuid.uuid4().hex)
-    await (await _get_ledger()).set_paused(is_paused=False)
-    say("Intake is open.")
+async def resume(lane: LaneOption = None, task_type: TypeOption = None) -> None:
+    """Allow shifts to claim tasks again, of a lane or type where one is named."""
+    await record_command("intake resume", _name_scope(lane, task_type), id_=uuid.uuid4().hex)
+    ledger = await _get_ledger()
+    await ledger.set_paused(is_paused=False, lane=lane, task_type=task_type)
+    left = await ledger.pauses()
+    still = [*sorted(left.lanes), *sorted(left.types)]
+    state = "paused" if left.is_all else "open"
+    say(f"Intake is {state}{', but for ' + ', '.join(still) if still and not left.is_all else ''}.")
+
+
+def _name_scope(lane: Lane | None, task_type: str | None) -> dict[str, str]:
+    """Name what a pause is about, for the audit log; all of intake where nothing is named."""
+    scope = {"lane": lane, "type": task_type}
+    return {name: value for name, value in scope.items() if value is not None}
 
 
 @app.command()
@@ -125,6 +147,9 @@ def _show_status(status: SystemStatus) -> None:
     overview = status.intake
     state = "[yellow]paused[/]: `aletheia intake resume`" if overview.is_paused else "open"
     console.print(f"Intake is {state}.")
+    for kind, names in (("lane", overview.paused_lanes), ("type", overview.paused_types)):
+        for name in names:
+            console.print(f"The {kind} {name} is [yellow]paused[/].")
     table = plain_table("tasks", "state", "")
     for name, meaning in STATES.items():
         if count := overview.states.get(name):

@@ -73,6 +73,8 @@ def describe(row: ModelRow) -> dict[str, str | int]:
         "last used": "" if row.last_used is None else f"{row.last_used:%Y-%m-%d %H:%M} UTC",
         "loads": row.loads,
         "evictions": row.evictions,
+        "device": row.device,
+        "int8": "" if row.loss is None else str(row.loss),
         "where": row.detail,
     }
 

@@ -21,6 +21,7 @@ from prefect.runtime import flow_run
 from prefect.settings import get_current_settings
 
 from aletheia.analysis.file_settings import DecoderSettings, FileSettings
+from aletheia.analysis.model_settings import ModelSettings
 from aletheia.analysis.settings import WorkerSettings
 from aletheia.errors import Misconfigured
 from aletheia.logs import about_run, clean, use_json
@@ -99,6 +100,7 @@ class RunSettings:
     limits = cached_property(lambda _: RateLimitSettings())
     llm = cached_property(lambda _: LLMSettings())
     log = cached_property(lambda _: LogSettings())
+    models = cached_property(lambda _: ModelSettings())
     ollama = cached_property(lambda _: OllamaSettings())
     openai = cached_property(lambda _: OpenAISettings())
     telemetry = cached_property(lambda _: TelemetrySettings())

@@ -3,8 +3,8 @@
 What a process did with models is kept in the store and combined with what providers report.
 """
 
-from collections.abc import AsyncGenerator
-from dataclasses import dataclass, replace
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
@@ -33,6 +33,23 @@ class PullProgress:
 
 
 @dataclass(frozen=True, slots=True)
+class QuantisationLoss:
+    """What quantising a model changed, measured on sentences against the model as it is."""
+
+    sentences: int
+    mean_cosine: float  # of each vector with the one it stands in for
+    min_cosine: float
+    max_shift: float  # of the cosine of any two sentences
+    nearest_kept: float  # share of sentences whose nearest one is still the same, 0 to 1
+
+    def __str__(self) -> str:
+        return (
+            f"cosine {self.mean_cosine:.4f} (lowest {self.min_cosine:.4f}), similarities within "
+            f"{self.max_shift:.3f}, nearest kept {self.nearest_kept:.0%} of {self.sentences}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class ModelEvent:
     """What became of a model: seconds to load, bytes in memory and on disk, Unix time of use."""
 
@@ -43,6 +60,8 @@ class ModelEvent:
     memory_bytes: int | None = None
     size_bytes: int | None = None
     used_at: float | None = None
+    device: str | None = None  # that it runs on, such as `cpu` or `cuda:1`
+    loss: QuantisationLoss | None = None  # where it is quantised
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +78,8 @@ class ModelRow:
     loads: int = 0
     evictions: int = 0
     detail: str = ""  # where it is, or why it is not there
+    device: str = ""  # that it runs on, or last ran on
+    loss: QuantisationLoss | None = None  # of its last load, where that was quantised
 
 
 class ModelHolder(Protocol):
@@ -98,6 +119,7 @@ class ModelRecords:
             "memory_bytes": event.memory_bytes,
             "size_bytes": event.size_bytes,
             "used_at": None if used_at is None else microseconds(used_at),
+            "device": event.device,
             "loaded_at": now if event.kind == "loaded" else None,
         }
         values: dict[str, Any] = {
@@ -107,6 +129,8 @@ class ModelRecords:
             "changed_at": now,
             **{name: value for name, value in known.items() if value is not None},
         }
+        if event.kind == "loaded":  # a model that is not quantised any more has no loss
+            values["loss"] = None if event.loss is None else asdict(event.loss)
         counted = {"loaded": "loads", "evicted": "evictions", "unloaded": "unloads"}[event.kind]
         change = Change(set=values, increase={counted: 1})
         key = f"{event.provider}:{event.model}"
@@ -150,6 +174,8 @@ def _fill_in(row: ModelRow, record: ModelRow) -> ModelRow:
         last_used=max(used, default=None),
         loads=record.loads,
         evictions=record.evictions,
+        device=row.device or record.device,
+        loss=row.loss or record.loss,
     )
 
 
@@ -165,4 +191,10 @@ def _read_row(document: Document) -> ModelRow:
         last_used=None if used_at is None else moment(used_at),
         loads=int(document.get("loads", 0)),
         evictions=int(document.get("evictions", 0)),
+        device=document.get("device") or "",
+        loss=_read_loss(document.get("loss")),
     )
+
+
+def _read_loss(found: Mapping[str, Any] | None) -> QuantisationLoss | None:
+    return QuantisationLoss(**found) if found else None

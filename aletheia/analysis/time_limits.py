@@ -23,6 +23,7 @@ class _Limit:
     timeout: asyncio.Timeout
     since_s: float
     length_s: float
+    outer: "_Limit | None"  # of what this is computed for
 
 
 _current: Final = ContextVar[_Limit | None]("time_limit", default=None)
@@ -32,13 +33,20 @@ def allow_time(seconds: float) -> None:
     """Allow what is being computed so many seconds in all, where that is more than it has.
 
     For a processor that finds out how much there is to do, such as the playing time of a
-    recording. Outside of `process` it does nothing; `MAX_TIME_LIMIT_S` is the longest.
+    recording. Where that is a part of another task, that one is allowed the time, too. Outside of
+    `process` it does nothing; `MAX_TIME_LIMIT_S` is the longest.
     """
-    limit = _current.get()
-    if limit is None or not limit.length_s < seconds or limit.timeout.expired():
-        return
-    limit.length_s = min(seconds, MAX_TIME_LIMIT_S)
-    limit.timeout.reschedule(limit.since_s + limit.length_s)
+    limit, ends_at = _current.get(), 0.0
+    while limit is not None:
+        ends_at = ends_at or limit.since_s + seconds
+        _extend(limit, ends_at - limit.since_s)
+        limit = limit.outer
+
+
+def _extend(limit: _Limit, seconds: float) -> None:
+    if limit.length_s < seconds and not limit.timeout.expired():
+        limit.length_s = min(seconds, MAX_TIME_LIMIT_S)
+        limit.timeout.reschedule(limit.since_s + limit.length_s)
 
 
 async def next_within(results: AsyncIterator[T], limit_s: float, what: str) -> T | None:
@@ -49,7 +57,7 @@ async def next_within(results: AsyncIterator[T], limit_s: float, what: str) -> T
     """
     since_s = asyncio.get_running_loop().time()
     timeout = asyncio.timeout_at(since_s + limit_s)
-    limit = _Limit(timeout, since_s, limit_s)
+    limit = _Limit(timeout, since_s, limit_s, _current.get())
     token = _current.set(limit)
     try:
         async with timeout:

@@ -16,6 +16,7 @@ from typing import Any, Final, TypeAlias, get_type_hints
 
 from aletheia.analysis.document_text import DocumentCollector
 from aletheia.analysis.model_manager import ModelHolder
+from aletheia.analysis.other_types import OtherTypes
 from aletheia.analysis.ports import Embedder, Fetcher
 from aletheia.analysis.processor import Processor, TypeSpec, spec_of
 from aletheia.analysis.result_cache import ResultCache
@@ -66,6 +67,7 @@ TOOLS: Final[Mapping[str, Tool]] = {
     "documents": Tool(DocumentCollector, "What reads documents, in processes with limits."),
     "cache": Tool(ResultCache, "Values that were made before, of this type and version alone."),
     "models": Tool(ModelHolder, "The local models: listed, pulled, loaded, unloaded."),
+    "types": Tool(OtherTypes, "The other task types, computed by name."),
     "settings": Tool(WorkerSettings, "The settings of workers."),
 }
 """All tools, by the name of the parameter."""

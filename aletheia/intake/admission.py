@@ -7,6 +7,7 @@ from aletheia.errors import AletheiaError, BudgetExceeded, Deferred, InvalidTask
 from aletheia.intake.counting import LANES_WITH_WORKERS
 from aletheia.intake.held_claims import Batch, HeldClaims
 from aletheia.intake.models import Entry, Task
+from aletheia.intake.pauses import Pauses
 from aletheia.intake.ports import Processors
 from aletheia.logs import about_task
 
@@ -18,11 +19,19 @@ class Admission:
 
     def __init__(self, processors: Processors, held: HeldClaims) -> None:
         self._processors, self._held = processors, held
+        self._pauses = Pauses()
+
+    async def read_pauses(self) -> Pauses:
+        """Read what is paused; `check` holds back those tasks until it is read again."""
+        self._pauses = await self._held.ledger.pauses()
+        return self._pauses
 
     def check(self, entry: Entry) -> tuple[InvalidTask | None, str | None]:
         """Return a task's fault, or its group; neither where that is not known for now."""
         if isinstance(entry.task, InvalidTask):
             return entry.task, None
+        if self._pauses.holds(entry.task.type, self.lane(entry)):
+            return None, None
         try:
             return None, self._processors.admit(entry.task.type, entry.task.input)
         except InvalidTask as problem:

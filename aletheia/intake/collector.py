@@ -73,6 +73,7 @@ class Collector:
 
     async def _collect_into(self, batch: Batch) -> None:
         try:
+            await self._admission.read_pauses()
             await self._take_misplaced(batch)
             while await self._take_over(batch):
                 pass  # what was handed over, or is to wait, has made capacity for more

@@ -15,11 +15,13 @@ old one changes nothing. A row whose lease has run out is taken over with the ne
 
 from typing import Final
 
+from aletheia.analysis.processor import Lane
 from aletheia.documents import Change, Document, Documents, Update
 from aletheia.intake.claims import Claims
 from aletheia.intake.counting import LANES_WITH_WORKERS
 from aletheia.intake.dead_letters import DeadLetters
 from aletheia.intake.models import IntakeStatus, RowState
+from aletheia.intake.pauses import Pauses, name_flag, read_pauses
 from aletheia.intake.reports import RESULTS, Reports
 from aletheia.intake.rows import FLAGS, LEASED, ROWS, Rows
 from aletheia.metrics import DEAD_LETTERS, LANE_WAITING, LEDGER_ROWS, UNFINISHED_STATES
@@ -61,10 +63,13 @@ class Ledger:
         """Count what an operator asks about first."""
         ended = self.rows.terms.ended_where(self.clock.now())
         intake = await self._flags()
+        pauses = read_pauses(intake)
         states = await self._documents.count_by(ROWS, "state", {})
         expired = await self._documents.count(ROWS, {"state": {"$in": LEASED}, **ended})
         return IntakeStatus(
-            is_paused=bool(intake.get("is_paused")),
+            is_paused=pauses.is_all,
+            paused_lanes=tuple(sorted(pauses.lanes)),
+            paused_types=tuple(sorted(pauses.types)),
             states=states,
             held=sum(states.get(state, 0) for state in LEASED) - expired,
             expired=expired,
@@ -110,9 +115,24 @@ class Ledger:
         """Return whether intake as a whole is paused."""
         return bool((await self._flags()).get("is_paused"))
 
-    async def set_paused(self, *, is_paused: bool) -> None:
-        """Pause or resume intake as a whole; every shift obeys within one tick."""
-        await self.set_flags(is_paused=is_paused, at=self.clock.unix_s())
+    async def pauses(self) -> Pauses:
+        """Return what is paused: everything, lanes, task types."""
+        return read_pauses(await self._flags())
+
+    async def set_paused(
+        self, *, is_paused: bool, lane: Lane | None = None, task_type: str | None = None
+    ) -> None:
+        """Pause or resume a lane, a task type, or, without either, intake as a whole.
+
+        Every shift obeys within one tick. Raises `Misconfigured` as `name_flag`.
+        """
+        if lane is None and task_type is None:
+            await self.set_flags(is_paused=is_paused, at=self.clock.unix_s())
+            return
+        flag = name_flag(lane, task_type)
+        at = {"at": self.clock.unix_s()}
+        change = Change(set={flag: True, **at}) if is_paused else Change(set=at, unset=[flag])
+        await self._documents.upsert(FLAGS, [Update("intake", change)])
 
     async def set_flags(self, **values: float) -> None:
         """Write down what holds for intake as a whole, such as its `blocked_head`."""

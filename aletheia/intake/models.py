@@ -271,3 +271,5 @@ class IntakeStatus:
     blocked_head: int = 0  # pending entries that must wait and hide what comes after them
     unacknowledged: Unacknowledged | None = None
     clock_ahead: ClockAhead | None = None  # what was found during the last day
+    paused_lanes: tuple[str, ...] = ()
+    paused_types: tuple[str, ...] = ()

@@ -68,6 +68,12 @@ class IntakeState(BaseModel):
     """The state of intake as a whole."""
 
     is_paused: bool = Field(description="Whether shifts claim nothing.")
+    paused_lanes: list[str] = Field(
+        default_factory=list[str], description="Lanes whose tasks stay where they are."
+    )
+    paused_types: list[str] = Field(
+        default_factory=list[str], description="Task types whose tasks stay where they are."
+    )
     tasks: dict[str, int] = Field(description="Tasks in the ledger, by their state.")
     dead_letters: dict[str, int] = Field(description="Dead letters, by their code.")
     leased: int = Field(description="Tasks that somebody works on.")
@@ -200,6 +206,8 @@ async def _read_intake(ledger: Ledger) -> IntakeState:
     status = await ledger.overview()
     return IntakeState(
         is_paused=status.is_paused,
+        paused_lanes=list(status.paused_lanes),
+        paused_types=list(status.paused_types),
         tasks=dict(status.states),
         dead_letters=dict(status.dead),
         leased=status.held,

@@ -11,9 +11,11 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from pydantic import SecretStr
 
-from aletheia.adapters.local.source import HuggingFaceHub, ModelSources, full_name
+from aletheia.adapters.local.hub import HuggingFaceHub
+from aletheia.adapters.local.source import ModelSources, full_name
 from aletheia.adapters.ollama.client import OllamaClient
 from aletheia.adapters.ollama.embedder import short_name
+from aletheia.analysis.model_settings import ModelSettings
 from aletheia.errors import AletheiaError, ModelUnavailable
 from aletheia.settings import EmbeddingSettings
 from blocks import OpenAICredentials
@@ -106,7 +108,8 @@ async def check_model() -> str:
             # Another check says what is wrong with the server.
             found = f"{chosen}; the block with its key needs the Prefect server"
             raise CheckFailed(found, "", "skipped") from None
-    model, hub = full_name(settings.default_model), _UnusedHub()
+    hub = _UnusedHub(cache_dir=ModelSettings().model_cache_dir)
+    model = full_name(settings.default_model)
     try:
         sources = ModelSources(hub, settings.local_model_dir, default_model=model)
         files = await asyncio.to_thread(sources.find, model)

@@ -6,6 +6,7 @@ from aletheia.adapters.embedding.input_limits import InputLimits
 from aletheia.adapters.embedding.items import ItemModel, embed_with, name_vectors_of
 from aletheia.adapters.embedding.remote import EmbedderPlan
 from aletheia.adapters.local.embedder import LocalEmbedder
+from aletheia.adapters.local.source import ModelSources
 from aletheia.adapters.metering import Recorded
 from aletheia.adapters.mock.embedder import MockEmbedder
 from aletheia.adapters.ollama.client import OllamaClient
@@ -13,11 +14,12 @@ from aletheia.adapters.ollama.embedder import MAX_INPUTS as OLLAMA_MAX_INPUTS
 from aletheia.adapters.ollama.embedder import OllamaEmbedder
 from aletheia.adapters.openai.embedder import MAX_INPUTS as OPENAI_MAX_INPUTS
 from aletheia.analysis.model_manager import ModelRecords
+from aletheia.analysis.model_uses import ModelUses
 from aletheia.analysis.ports import Embedder
 from aletheia.errors import InvalidTask, Misconfigured
 from aletheia.items.word_vectors import Embed
 from aletheia.settings import DEFAULT_MODELS, EmbeddingSettings
-from blocks import OpenAICredentials
+from blocks import HuggingFaceCredentials, OpenAICredentials
 from tasks.clients.metering import get_meter, get_spending
 from tasks.clients.store import get_store, get_volatile_store
 from tasks.session import current_session, load_block, once
@@ -83,7 +85,10 @@ async def get_item_model() -> ItemModel:
     asked = embedder.canonical_model(None)
     # Vectors that mean nothing are never taken for those of the model itself.
     name = name_vectors_of(embedder, asked)
-    parts = (name, settings.embedding_dimensions, settings.long_text)
+    vectors_name = name
+    if settings.processing_mode == "local":
+        vectors_name = current_session().settings.models.name_vectors(name)
+    parts = (vectors_name, settings.embedding_dimensions, settings.long_text)
     vectors = " ".join(str(part) for part in parts if part)
     return ItemModel(name, vectors, embed_with(embedder, asked), embedder.is_mock)
 
@@ -113,6 +118,12 @@ async def get_ollama() -> OllamaClient:
 
 
 @once
+async def get_model_uses() -> ModelUses:
+    """Return the record of who uses the models of a server; a run is one user."""
+    return ModelUses(await get_store(), owner=f"run {current_session().run_id}")
+
+
+@once
 async def get_ollama_embedder() -> OllamaEmbedder:
     """Return what embeds at Ollama, and can pull what it lacks."""
     settings, ollama = await get_embedding_settings(), current_session().settings.ollama
@@ -124,7 +135,17 @@ async def get_ollama_embedder() -> OllamaEmbedder:
         guard=await get_meter(),
         limits=await _get_limits(OLLAMA_MAX_INPUTS, f"ollama {ollama.ollama_base_url}"),
     )
-    return OllamaEmbedder(await get_ollama(), plan, settings.supported_models)
+    uses = await get_model_uses()
+    return OllamaEmbedder(await get_ollama(), plan, settings.supported_models, uses=uses)
+
+
+async def get_model_sources(settings: EmbeddingSettings) -> ModelSources:
+    """Return the places where local models are looked for."""
+    try:
+        account = await load_block(HuggingFaceCredentials)
+    except Misconfigured:
+        account = HuggingFaceCredentials()
+    return ModelSources.from_settings(settings, account.get_client())
 
 
 @once
@@ -133,8 +154,13 @@ async def _get_local(long_text: str | None) -> Embedder:
     settings = (await get_embedding_settings()).model_copy(update={"long_text": long_text})
     # The store is opened first, and so closed after the embedder that writes to it.
     records = ModelRecords(await get_store())
-    max_retries = session.settings.intake.max_retries
-    local = LocalEmbedder(settings, max_retries=max_retries, note=records.note)
+    local = LocalEmbedder(
+        settings,
+        max_retries=session.settings.intake.max_retries,
+        note=records.note,
+        find=(await get_model_sources(settings)).find,
+        models=session.settings.models,
+    )
     return Recorded(await session.clients.open(local), await get_spending(), session.run_id)
 
 

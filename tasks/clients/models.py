@@ -4,12 +4,17 @@ from typing import Final, Literal, TypeAlias
 
 from aletheia.adapters.local.embedder import LocalEmbedder
 from aletheia.adapters.local.model_manager import LocalModelManager
-from aletheia.adapters.local.source import ModelSources
 from aletheia.adapters.ollama.model_manager import OllamaModelManager
 from aletheia.analysis.model_manager import ModelHolder, ModelRecords, ModelRow, list_rows
 from aletheia.settings import ProcessingMode
-from tasks.clients.embedding import get_embedding_settings, get_ollama
+from tasks.clients.embedding import (
+    get_embedding_settings,
+    get_model_sources,
+    get_model_uses,
+    get_ollama,
+)
 from tasks.clients.store import get_store
+from tasks.session import current_session
 
 Provider: TypeAlias = Literal["local", "ollama"]
 """Providers that hold models themselves."""
@@ -37,9 +42,16 @@ async def build_model_holder(provider: Provider) -> ModelHolder:
             records,
             supported_models=wanted,
             memory_max_bytes=settings.model_memory_max,
+            uses=await get_model_uses(),
         )
-    embedder = LocalEmbedder(settings, note=records.note)
-    return LocalModelManager(embedder, ModelSources.from_settings(settings))
+    sources = await get_model_sources(settings)
+    embedder = LocalEmbedder(
+        settings,
+        note=records.note,
+        find=sources.find,
+        models=current_session().settings.models,
+    )
+    return LocalModelManager(embedder, sources)
 
 
 async def read_models(provider: Provider) -> list[ModelRow]:

@@ -6,6 +6,7 @@ from typing import Final
 from aletheia.analysis.built_in import BUILT_IN
 from aletheia.analysis.document_text import DocumentCollector
 from aletheia.analysis.model_manager import ModelHolder
+from aletheia.analysis.other_types import OtherTypes
 from aletheia.analysis.registry import Processors, load_processors
 from aletheia.analysis.result_cache import ResultCache
 from aletheia.analysis.settings import WorkerSettings
@@ -60,6 +61,10 @@ async def _get_documents() -> DocumentCollector:
     return await build_collector((await get_result_cache()).scoped(PAGES))
 
 
+async def _get_types() -> OtherTypes:
+    return OtherTypes(get_processors)
+
+
 async def _get_settings() -> WorkerSettings:
     return current_session().settings.workers
 
@@ -71,6 +76,7 @@ BUILDERS: Final[Mapping[str, BuildTool]] = {
     "fetcher": get_fetcher,
     "documents": _get_documents,
     "models": _get_models,
+    "types": _get_types,
     "settings": _get_settings,
 }
 """What builds each tool of `aletheia.analysis.tools.TOOLS`."""

@@ -20,6 +20,9 @@ class FakeHub:
         endpoint: its address.
         repositories: files by name, by repository.
         downloaded: paths of the files whose content was sent.
+        understated: whether every file is listed with one byte.
+        gated: tokens that open a repository; without an entry it is open.
+        seen_tokens: what requests brought in `Authorization`, "" for nothing.
     """
 
     endpoint: str
@@ -27,6 +30,13 @@ class FakeHub:
         default_factory=dict[str, Mapping[str, bytes]]
     )
     downloaded: list[str] = field(default_factory=list[str])
+    understated: bool = False
+    gated: dict[str, str] = field(default_factory=dict[str, str])
+    seen_tokens: set[str] = field(default_factory=set[str])
+
+    def opens(self, repository: str, token: str) -> bool:
+        """Return whether a token opens a repository."""
+        return self.gated.get(repository) in (None, token)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -40,7 +50,14 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(with_content=True)
 
     def answer(self, *, with_content: bool) -> None:
-        match self.path.split("?")[0].strip("/").split("/"):
+        parts = self.path.split("?")[0].strip("/").split("/")
+        token = (self.headers["Authorization"] or "").removeprefix("Bearer ")
+        self.hub.seen_tokens.add(token)
+        named = parts[2:4] if parts[0] == "api" else parts[:2]
+        if not self.hub.opens("/".join(named), token):
+            self.send(401 if not token else 403, b"{}", {"X-Error-Code": "GatedRepo"})
+            return
+        match parts:
             case ["api", "models", organisation, name, "revision", _]:
                 self.describe(f"{organisation}/{name}")
             case ["api", "models", organisation, name, "tree", *_]:
@@ -70,7 +87,7 @@ class Handler(BaseHTTPRequestHandler):
                 {
                     "type": "file",
                     "path": path,
-                    "size": len(content),
+                    "size": 1 if self.hub.understated else len(content),
                     "oid": hashlib.sha1(content).hexdigest(),
                 }
                 for path, content in files.items()

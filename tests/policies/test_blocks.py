@@ -14,6 +14,7 @@ SLUGS = {
     "BrainCredentials": "aletheia-brain",
     "EventCredentials": "aletheia-events",
     "LLMCredentials": "aletheia-llm",
+    "HuggingFaceCredentials": "aletheia-huggingface",
     "OpenAICredentials": "aletheia-openai",
     "PayloadCredentials": "aletheia-payload",
     "ServiceCredentials": "aletheia-service",

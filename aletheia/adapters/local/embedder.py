@@ -12,6 +12,7 @@ from aletheia.adapters.local.lifecycle import LOCAL, Lifecycle, Note
 from aletheia.adapters.local.pool import ProcessPool
 from aletheia.adapters.local.process import COMMAND
 from aletheia.adapters.local.source import HUB_ORGANISATION, Find, ModelSources, full_name
+from aletheia.analysis.model_settings import ModelSettings
 from aletheia.analysis.ports import Embedded
 from aletheia.errors import AletheiaError, InvalidTask, ModelUnavailable
 from aletheia.settings import EmbeddingSettings
@@ -37,6 +38,7 @@ class LocalEmbedder:
         max_retries: int = 3,
         note: Note | None = None,
         find: Find | None = None,
+        models: ModelSettings | None = None,
         command: Sequence[str] = COMMAND,
     ) -> None:
         self._default_model = full_name(settings.default_model)
@@ -58,6 +60,7 @@ class LocalEmbedder:
             count=count,
             command=(*command, str(max(1, cores // count))),
             max_retries=max_retries,
+            models=models or ModelSettings(),
         )
 
     @property

@@ -8,6 +8,7 @@ from typing import Final, TypeAlias
 
 from aletheia.adapters.local.memory import Place
 from aletheia.adapters.local.source import Found, ModelFiles
+from aletheia.analysis.model_manager import QuantisationLoss
 from aletheia.analysis.ports import Embedded, Embedding
 from aletheia.errors import AletheiaError, ComputeFailed
 
@@ -28,6 +29,8 @@ class LoadedModel:
     dimensions: int
     kernels: tuple[str, ...]  # those of `unpadded` and `packed` that are in use
     load_s: float  # in the first process, without the import of libraries
+    device: str = "cpu"  # in PyTorch's words
+    loss: QuantisationLoss | None = None  # where it is quantised
 
 
 @dataclass(slots=True, eq=False)

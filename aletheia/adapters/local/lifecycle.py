@@ -11,7 +11,7 @@ from aletheia.adapters.local.jobs import Job, Load, LoadedModel, ModelState
 from aletheia.adapters.local.memory import ModelMemory, Place
 from aletheia.adapters.local.source import Find, start_search
 from aletheia.adapters.local.wire import Header
-from aletheia.analysis.model_manager import EventKind, ModelEvent, ModelRow
+from aletheia.analysis.model_manager import EventKind, ModelEvent, ModelRow, QuantisationLoss
 from aletheia.errors import AletheiaError, ModelUnavailable
 from aletheia.settings import EmbeddingSettings
 from aletheia.store.clock import SYSTEM_CLOCK
@@ -56,6 +56,8 @@ class Lifecycle:
                 load_s=model.loaded.load_s,
                 last_used=datetime.fromtimestamp(place.used_at, UTC),
                 detail=model.loaded.files.source,
+                device=model.loaded.device,
+                loss=model.loaded.loss,
             )
             for place in self.memory.places
             if (model := self.models[place.model]).loaded and model.ready
@@ -120,11 +122,14 @@ class Lifecycle:
                 dimensions=int(header["dimensions"]),
                 kernels=tuple(map(str, header["kernels"])),
                 load_s=float(header["load_s"]),
+                device=str(header.get("device", "cpu")),
+                loss=QuantisationLoss(**found) if (found := header.get("loss")) else None,
             )
             log.info(
-                "model %s loaded in %.1f s from %s (%s), kernels %s, %d MB",
+                "model %s loaded in %.1f s from %s (%s) on %s, kernels %s, %d MB%s",
                 *(model.name, loaded.load_s, loaded.files.source, loaded.files.path),
-                *(loaded.kernels, model.memory_bytes // 1_000_000),
+                *(loaded.device, loaded.kernels, model.memory_bytes // 1_000_000),
+                f"; int8: {loaded.loss}" if loaded.loss else "",
             )
             self._write(model, "loaded")
         cost = self._cost(model)
@@ -214,6 +219,8 @@ class Lifecycle:
             memory_bytes=self._cost(model) if is_new else None,
             size_bytes=model.weights_bytes if is_new else None,
             used_at=place.used_at if place else SYSTEM_CLOCK.unix_s(),
+            device=model.loaded.device if is_new else None,
+            loss=model.loaded.loss if is_new else None,
         )
         note = asyncio.create_task(_write_down(self._note, event))
         self.notes.add(note)

@@ -17,8 +17,11 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Transformer
 from torch import nn
 
+from aletheia.adapters.local.int8 import MIN_MEAN_COSINE, measure_loss, quantise_linears
 from aletheia.adapters.local.kernels import UNPADDED, Undo, pack_linears
 from aletheia.adapters.local.tokens import Window, WindowTokenizer
+from aletheia.analysis.model_manager import QuantisationLoss
+from aletheia.analysis.model_settings import Precision
 from aletheia.analysis.ports import LongText
 from aletheia.errors import AletheiaError, ComputeFailed, InvalidTask
 
@@ -70,22 +73,54 @@ class LocalModel:
         self._filler = int(getattr(tokenizer, "pad_token_id", None) or 0)
         self._is_unpadded = False
         self.kernels: list[str] = []
+        self.loss: QuantisationLoss | None = None  # where it is quantised
         self.dimensions = self._forward([self.tokens.window(0, "probe")]).shape[1]
 
     @classmethod
-    def load(cls, path: Path, long_text: LongText = "truncate") -> "LocalModel":
-        """Load the model in a directory, from safetensors only and without code of its own."""
+    def load(
+        cls,
+        path: Path,
+        long_text: LongText = "truncate",
+        *,
+        device: str = "cpu",
+        precision: Precision = "float32",
+    ) -> "LocalModel":
+        """Load the model in a directory, from safetensors only and without code of its own.
+
+        Raises `ValueError` where it cannot be computed in int8, or loses too much by it.
+        """
         model = SentenceTransformer(
             str(path),
+            device=device,
             local_files_only=True,
             trust_remote_code=False,
             model_kwargs={"use_safetensors": True},
         )
         loaded = cls(model, long_text)
-        loaded.tune()
+        if precision == "int8":
+            loaded.tune(may_pack=False)
+            loaded.quantise()
+        else:
+            loaded.tune()
         return loaded
 
-    def tune(self) -> None:
+    def quantise(self) -> None:
+        """Compute in int8 from now on, and measure what that loses; `ValueError` if too much."""
+
+        def quantise() -> None:
+            if not quantise_linears(self._model):
+                raise ValueError("it has no linear layers that could be computed in int8")
+
+        try:
+            loss = measure_loss(lambda texts: self.embed(texts).vectors, quantise)
+        except (RuntimeError, AttributeError, NotImplementedError) as error:
+            raise ValueError(f"this machine cannot compute it in int8: {error}") from error
+        if not loss.mean_cosine >= MIN_MEAN_COSINE:
+            raise ValueError(f"int8 changes its vectors too much: {loss}")
+        self.kernels.append("int8")
+        self.loss = loss
+
+    def tune(self, *, may_pack: bool = True) -> None:
         """Use the kernels that make this model faster on this processor and change no vector."""
         if self._model.device.type != "cpu":
             return
@@ -95,7 +130,7 @@ class LocalModel:
         best_s = self._seconds(probes)
         for name, switch_on in (
             ("unpadded", self.use_unpadded),
-            ("packed", partial(pack_linears, self._model)),
+            *([("packed", partial(pack_linears, self._model))] if may_pack else []),
         ):
             undo = switch_on()
             if undo is None:

@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator
 from typing import Final
 
 from aletheia.adapters.local.embedder import LocalEmbedder
+from aletheia.adapters.local.hub import TooLargeError
 from aletheia.adapters.local.lifecycle import LOCAL
 from aletheia.adapters.local.source import Found, ModelSources, start_search, weights_bytes
 from aletheia.analysis.model_manager import ModelRow, PullProgress
@@ -18,7 +19,6 @@ class LocalModelManager:
     """The models of this machine: in memory while `embedder` is open, and on disk by `sources`."""
 
     provider: str = LOCAL
-    max_bytes = 5 * 10**9  # of a model that is downloaded (SPEC §3, MAX_MODEL_SIZE)
     pull_timeout_s: float = 600.0  # for a download
     stall_s: float = 60.0  # how long a download may bring nothing
     measure_every_s: float = 0.5
@@ -91,14 +91,12 @@ class LocalModelManager:
         if obstacle := self._sources.hub.obstacle():
             raise ModelUnavailable(model, f"the hub is out of reach ({obstacle})")
         try:
-            size = self._sources.hub.size_of(model)
+            return self._sources.hub.check_size(model)
+        except TooLargeError as error:
+            raise ModelUnavailable(model, str(error)) from error
         except OSError as error:
             reason = f"the hub does not say how large it is: {error}"
             raise ModelUnavailable(model, reason) from error
-        if size > self.max_bytes:
-            reason = f"there are {size:,} bytes to download, MAX_MODEL_SIZE is {self.max_bytes:,}"
-            raise ModelUnavailable(model, reason)
-        return size
 
     async def _watch(
         self, model: str, download: "asyncio.Future[Found]", total: int

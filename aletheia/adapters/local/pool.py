@@ -5,6 +5,7 @@ import logging
 import math
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Final, cast
 
 import numpy as np
@@ -15,6 +16,7 @@ from aletheia.adapters.local.jobs import Batch, Load, Request, Unload
 from aletheia.adapters.local.lifecycle import LOCAL, Lifecycle
 from aletheia.adapters.local.process import ModelProcess
 from aletheia.adapters.local.wire import Header, pack_frame, pack_texts
+from aletheia.analysis.model_settings import ModelSettings
 from aletheia.analysis.ports import Embedding
 from aletheia.errors import AletheiaError, ComputeFailed, InvalidTask
 from aletheia.settings import EmbeddingSettings
@@ -39,10 +41,11 @@ class ProcessPool:
         count: int,
         command: Sequence[str],
         max_retries: int,
+        models: ModelSettings,
     ) -> None:
         self.is_open = False
         self.deaths = 0  # of processes that ended by themselves, or hung
-        self._settings, self._lifecycle = settings, lifecycle
+        self._settings, self._lifecycle, self._models = settings, lifecycle, models
         self._command, self._max_retries = command, max_retries
         self._wakes = [asyncio.Event() for _ in range(count)]
         self.processes: list[ModelProcess] = []  # that are running
@@ -155,8 +158,15 @@ class ProcessPool:
         match request:
             case Load(model, files):
                 model.loading.add(slot)
-                header = {"op": "load", "model": model.name, "path": str(files.path)}
-                frame = pack_frame({**header, "long_text": self._settings.long_text or "truncate"})
+                header = {
+                    "op": "load",
+                    "model": model.name,
+                    "path": str(files.path),
+                    "long_text": self._settings.long_text or "truncate",
+                    "precision": self._models.local_model_precision,
+                    "device": self._models.local_model_device,
+                }
+                frame = pack_frame(header)
             case Unload(model):
                 model.unloading.add(slot)
                 frame = pack_frame({"op": "unload", "model": model.name})
@@ -182,8 +192,10 @@ class ProcessPool:
                 self._lifecycle.note_gone(model)
             case Batch(job, rows):
                 _check_answer(header, "embedded")
-                dimensions = process.loaded[job.model.name].dimensions
+                dimensions, name = process.loaded[job.model.name].dimensions, job.model.name
                 answers = _read_vectors(header, body, len(rows), dimensions)
+                if (vectors := self._models.name_vectors(name)) != name:
+                    answers = [_name_model(answer, vectors) for answer in answers]
                 job.answer(zip(rows, answers, strict=True))
         process.has_answered = True
         process.in_flight.popleft()
@@ -217,6 +229,10 @@ class ProcessPool:
 def _check_answer(header: Header, op: str) -> None:
     if header["op"] != op:
         raise ValueError(header["op"])
+
+
+def _name_model(answer: Embedding | AletheiaError, name: str) -> Embedding | AletheiaError:
+    return answer if isinstance(answer, AletheiaError) else replace(answer, model=name)
 
 
 def _read_vectors(

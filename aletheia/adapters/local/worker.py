@@ -9,6 +9,7 @@ import logging
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ import torch
 from transformers.utils import logging as transformers_logging
 
 from aletheia.adapters.children.limits import resident_bytes
+from aletheia.adapters.local.devices import choose_device, device_bytes
 from aletheia.adapters.local.model import LocalModel
 from aletheia.adapters.local.wire import Header, pack_frame, serve, unpack_texts
 
@@ -25,7 +27,11 @@ log = logging.getLogger(__name__)
 def _load(models: dict[str, LocalModel], header: Header) -> bytes:
     started, before = time.monotonic(), resident_bytes()
     try:
-        model = LocalModel.load(Path(header["path"]), header["long_text"])
+        precision = header.get("precision", "float32")
+        device = choose_device(header.get("device", "auto"), precision)
+        model = LocalModel.load(
+            Path(header["path"]), header["long_text"], device=device, precision=precision
+        )
         models[header["model"]] = model
     except Exception as error:
         log.exception("loading %s failed", header["path"])
@@ -36,7 +42,9 @@ def _load(models: dict[str, LocalModel], header: Header) -> bytes:
             "dimensions": model.dimensions,
             "kernels": model.kernels,
             "load_s": time.monotonic() - started,
-            "memory_bytes": max(0, resident_bytes() - before),
+            "memory_bytes": max(0, resident_bytes() - before) + device_bytes(device),
+            "device": device,
+            "loss": None if model.loss is None else asdict(model.loss),
         }
     )
 

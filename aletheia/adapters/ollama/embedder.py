@@ -4,7 +4,7 @@ import asyncio
 import logging
 import re
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from dataclasses import replace
 from typing import Final
 
@@ -12,6 +12,7 @@ from aletheia.adapters.embedding.parts import TOO_LONG, Called, Part, halve
 from aletheia.adapters.embedding.remote import EmbedderPlan, RemoteEmbedder
 from aletheia.adapters.ollama.client import OLLAMA, OllamaClient, model_key, short_name
 from aletheia.analysis.model_manager import PullProgress
+from aletheia.analysis.model_uses import ModelUses
 from aletheia.errors import AletheiaError, InvalidTask
 from aletheia.llm.prices import Tokens
 
@@ -47,10 +48,15 @@ class OllamaEmbedder(RemoteEmbedder):
     max_inputs, max_tokens, max_text_bytes = MAX_INPUTS, MAX_TOKENS, MAX_TEXT_BYTES
 
     def __init__(
-        self, client: OllamaClient, plan: EmbedderPlan, supported_models: Sequence[str] = ()
+        self,
+        client: OllamaClient,
+        plan: EmbedderPlan,
+        supported_models: Sequence[str] = (),
+        *,
+        uses: ModelUses | None = None,
     ) -> None:
         super().__init__(plan)
-        self._client = client
+        self._client, self._uses = client, uses
         names = [short_name(name) for name in (plan.default_model, *supported_models)]
         self._supported = {name.lower(): name for name in names}
         self._contexts: dict[str, int | None] = {}
@@ -86,9 +92,10 @@ class OllamaEmbedder(RemoteEmbedder):
 
     async def call(self, model: str, texts: Sequence[str], *, truncate: bool = False) -> Called:
         """Send one request, once; errors are those of `OllamaClient.embed` and of any request."""
-        answer = await self._client.embed(
-            model, texts, truncate=truncate, dimensions=self._plan.dimensions
-        )
+        async with self._uses.using(OLLAMA, model) if self._uses else nullcontext():
+            answer = await self._client.embed(
+                model, texts, truncate=truncate, dimensions=self._plan.dimensions
+            )
         tokens = answer.tokens or sum(self._token_bound(model, text) for text in texts)
         return Called(self._check_vectors(model, answer.vectors), Tokens(tokens))
 

@@ -1,6 +1,7 @@
 """The models of an Ollama server: listed, pulled, loaded and unloaded, under a bound on memory."""
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -19,8 +20,14 @@ from aletheia.analysis.model_manager import (
     ModelRow,
     PullProgress,
 )
-from aletheia.errors import InvalidTask, ModelUnavailable
+from aletheia.analysis.model_uses import ModelUses
+from aletheia.errors import InvalidTask, Misconfigured, ModelUnavailable
 from aletheia.store.clock import SYSTEM_CLOCK
+
+log = logging.getLogger(__name__)
+
+POLL_S: Final = 0.2
+"""From one look at who uses a model to the next, seconds."""
 
 KEEP_ALIVE_S: Final = 1800.0
 """How long a model stays in memory after each use; Ollama's own default is 300."""
@@ -33,6 +40,7 @@ class OllamaModelManager:
     """
 
     provider: str = OLLAMA
+    unload_wait_s: float = 60.0  # for other processes to end their use of a model
 
     def __init__(
         self,
@@ -41,9 +49,11 @@ class OllamaModelManager:
         *,
         supported_models: Sequence[str] = (),
         memory_max_bytes: int = 0,
+        uses: ModelUses | None = None,
         clock: Callable[[], float] = SYSTEM_CLOCK.unix_s,
     ) -> None:
         self._client, self._records, self._clock = client, records, clock
+        self._uses = uses
         self._supported = [short_name(name) for name in supported_models]
         self._memory_max_bytes = memory_max_bytes
         self._loading = asyncio.Lock()  # two loads must not both count on the same memory
@@ -59,6 +69,8 @@ class OllamaModelManager:
             row = ModelRow(OLLAMA, short_name(model.name), "installed", size_bytes=model.size_bytes)
             if there := loaded.get(key):
                 detail = f"until {there.expires_at}" if key in held else "loaded by others"
+                if users := await self._list_users(model.name):
+                    detail += f", in use by {', '.join(users)}"
                 row = replace(row, state="loaded", memory_bytes=there.size_bytes, detail=detail)
                 if key in held:
                     row = replace(row, last_used=self._used_at(there))
@@ -106,13 +118,29 @@ class OllamaModelManager:
             await self._free_memory(held, there.size_bytes)
 
     async def unload(self, model: str) -> None:
-        """See `ModelHolder.unload`; whoever loaded it, its requests end first."""
+        """See `ModelHolder.unload`; whoever loaded it, its requests end first.
+
+        Raises:
+            Misconfigured: other processes use it, and still do after `unload_wait_s`.
+        """
         found = await self._find(model)
+        await self._wait_for_users(found.name)
         if await self._client.find_loaded(found.name):
             await self._client.unload(found.name)
         name = short_name(found.name)
         if any(record.model == name for record in await self._read_held()):
             await self._records.note(ModelEvent(OLLAMA, name, "unloaded"))
+
+    async def _list_users(self, model: str) -> list[str]:
+        return [] if self._uses is None else await self._uses.others(OLLAMA, short_name(model))
+
+    async def _wait_for_users(self, model: str) -> None:
+        ends_at = asyncio.get_running_loop().time() + self.unload_wait_s
+        while users := await self._list_users(model):
+            if asyncio.get_running_loop().time() >= ends_at:
+                reason = f"{short_name(model)} is in use by {', '.join(users)}"
+                raise Misconfigured("unload", f"{reason}; try again when those runs have ended")
+            await asyncio.sleep(POLL_S)
 
     async def _find(self, model: str) -> ServerModel:
         wanted = model_key(model)
@@ -155,10 +183,15 @@ class OllamaModelManager:
             raise ModelUnavailable(model, f"it takes {size_bytes:,} bytes, {limit}")
 
     async def _free_memory(self, held: list[ModelRow], size_bytes: int) -> None:
-        """Unload the first of `held` until so much memory is free."""
+        """Unload the first of `held` that nobody else uses, until so much memory is free."""
         used = sum(record.memory_bytes or 0 for record in held) + size_bytes
-        while held and used > (self._memory_max_bytes or used):
-            victim = held.pop(0)
+        for victim in list(held):
+            if used <= (self._memory_max_bytes or used):
+                return
+            if users := await self._list_users(victim.model):
+                log.info("%s stays loaded, in use by %s", victim.model, ", ".join(users))
+                continue
+            held.remove(victim)
             used -= victim.memory_bytes or 0
             await self._client.unload(victim.model)
             used_at = victim.last_used.timestamp() if victim.last_used else None

@@ -20,7 +20,7 @@ from aletheia.errors import (
     Refused,
     Unavailable,
 )
-from aletheia.intake.bulk.backlog import Backlog
+from aletheia.intake.bulk.backlog import TASK_TYPE, Backlog
 from aletheia.intake.bulk.claims import LEASE_S, LaneLedger
 from aletheia.intake.bulk.orders import Orders, tokens_in
 from aletheia.intake.bulk.ports import LaneDeps, ProviderBatch
@@ -112,7 +112,7 @@ class BulkLane:
         """
         if above is None:
             self._report.ended = "off"
-        elif await self._ledger.is_paused():
+        elif (await self._ledger.pauses()).holds(TASK_TYPE, None):
             self._report.ended = "paused"
             await self._turn.write({"is_useful": True, "above": above})
         elif await self._backlog.is_too_little(above):

@@ -31,16 +31,18 @@ class LaneCollector:
 
     async def has_work(self) -> bool:
         """Return whether there is anything to take, and it may be taken."""
-        if self._held.is_stopping or self._is_alone:
+        types = await self._list_types()
+        if self._held.is_stopping or self._is_alone or not types:
             return False
-        return await self._held.ledger.claims.queue.has_work(self._lane, self._types)
+        return await self._held.ledger.claims.queue.has_work(self._lane, types)
 
     async def collect(self) -> Batch:
         """Take one task; the batch is empty where there is none."""
         with telemetry.span(telemetry.POLL) as span:
             batch = Batch(traceparent=telemetry.current_traceparent())
-            while not (batch.size or self._held.is_stopping or self._is_alone):
-                taken = await self._held.take(self._take(), batch)
+            types = await self._list_types()
+            while types and not (batch.size or self._held.is_stopping or self._is_alone):
+                taken = await self._held.take(self._take(types), batch)
                 self._held.tally.taken_over += len(taken)
                 if not taken:
                     break
@@ -57,13 +59,18 @@ class LaneCollector:
             claim.takes > 1 and claim.state is RowState.PROCESSING for claim in self._held.claims
         )
 
-    async def _take(self) -> list[Claim]:
+    async def _list_types(self) -> list[str]:
+        """Return the types that are taken now: those of the lane that nobody has paused."""
+        pauses = await self._admission.read_pauses()
+        return [name for name in self._types if not pauses.holds(name, self._lane)]
+
+    async def _take(self, types: Sequence[str]) -> list[Claim]:
         claims, is_idle = self._held.ledger.claims, not self._held.claims
 
         async def take(found: Sequence[Document]) -> list[Claim]:
             return await claims.take_rows(found, _count_take)
 
-        return await claims.queue.take(self._lane, self._types, 1, take, is_idle=is_idle)
+        return await claims.queue.take(self._lane, types, 1, take, is_idle=is_idle)
 
     async def _sort(self, claim: Claim, batch: Batch) -> None:
         """Add a claim to a batch, or settle what is in the way of computing it."""

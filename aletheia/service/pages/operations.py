@@ -152,6 +152,8 @@ class Operations:
         with ui.element("div").classes("card"):
             said, style = ("Paused", "warn") if intake.is_paused else ("Running", "good")
             ui.label(said).classes(f"state {style}")
+            for name in (*intake.paused_lanes, *intake.paused_types):
+                ui.label(f"Paused: {name}").classes("state warn")
             states = [name for name in STATES if intake.tasks.get(name)]
             add_facts([(STATES[name], say_number(intake.tasks[name])) for name in states])
             if not states:

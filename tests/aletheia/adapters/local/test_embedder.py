@@ -20,6 +20,7 @@ from aletheia.adapters.local.jobs import LoadedModel
 from aletheia.adapters.local.lifecycle import Note
 from aletheia.adapters.local.source import PACKAGED_MODEL, Find, ModelFiles
 from aletheia.analysis.model_manager import ModelEvent
+from aletheia.analysis.model_settings import ModelSettings
 from aletheia.analysis.ports import Embedding
 from aletheia.errors import (
     AletheiaError,
@@ -847,3 +848,29 @@ async def test_the_real_process_frees_the_memory_of_a_model(real: LocalEmbedder)
     assert held.memory_bytes is not None
     assert 80e6 < held.size_bytes <= held.memory_bytes < 1e9
     assert before - resident_bytes(process.pid) > held.size_bytes / 2
+
+
+async def test_vectors_made_in_int8_say_so_and_their_loss_is_recorded():
+    events: list[ModelEvent] = []
+
+    async def note(event: ModelEvent) -> None:
+        events.append(event)
+
+    embedder = LocalEmbedder(
+        EmbeddingSettings(local_model_processes=1),
+        note=note,
+        models=ModelSettings(local_model_precision="int8"),
+    )
+    await embedder.open()
+    try:
+        (answer,) = await embed(embedder, [SENTENCE])
+        (row,) = embedder.lifecycle.rows()
+    finally:
+        await embedder.close()
+
+    assert isinstance(answer, Embedding)
+    assert answer.model == f"{PACKAGED_MODEL}:int8"
+    assert row.device == "cpu"
+    assert row.loss is not None
+    assert row.loss.mean_cosine > 0.99
+    assert (events[0].device, events[0].loss) == (row.device, row.loss)

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from aletheia.adapters.local.embedder import LocalEmbedder
+from aletheia.adapters.local.hub import HuggingFaceHub
 from aletheia.adapters.local.model_manager import LocalModelManager
-from aletheia.adapters.local.source import HuggingFaceHub, ModelFiles, ModelSources
+from aletheia.adapters.local.source import ModelFiles, ModelSources
 from aletheia.analysis.model_manager import ModelEvent, PullProgress
 from aletheia.errors import InvalidTask, Misconfigured, ModelUnavailable, Unavailable
 from aletheia.settings import EmbeddingSettings
@@ -154,8 +155,9 @@ async def test_a_hub_that_is_not_there_is_said(tmp_path: Path):
 
 async def test_a_model_that_is_too_large_is_not_downloaded(tmp_path: Path):
     hub = SlowHub(tmp_path)
+    hub.max_bytes = 2001
     with pytest.raises(ModelUnavailable, match=r"2,002 bytes .* MAX_MODEL_SIZE is 2,001"):
-        await pull(build_manager(hub, max_bytes=2001))
+        await pull(build_manager(hub))
     assert hub.downloads == 0
 
 

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from aletheia.adapters.local.hub import PROBE_TIMEOUT_S, HuggingFaceHub
 from aletheia.adapters.local.source import (
     PACKAGED_MODEL,
     PACKAGED_SHA256,
-    PROBE_TIMEOUT_S,
-    HuggingFaceHub,
     ModelFiles,
     ModelSources,
     fault_of,

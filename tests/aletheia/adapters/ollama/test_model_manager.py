@@ -11,7 +11,8 @@ from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.adapters.ollama.client import OllamaClient
 from aletheia.adapters.ollama.model_manager import OllamaModelManager
 from aletheia.analysis.model_manager import ModelRecords, ModelRow, list_rows
-from aletheia.errors import InvalidTask, ModelUnavailable, Unavailable
+from aletheia.analysis.model_uses import ModelUses
+from aletheia.errors import InvalidTask, Misconfigured, ModelUnavailable, Unavailable
 from tests.fakes.ollama import FakeOllama, serve_fake_ollama
 
 Build: TypeAlias = Callable[..., Awaitable[OllamaModelManager]]
@@ -26,11 +27,16 @@ async def ollama() -> AsyncGenerator[FakeOllama]:
 
 
 @pytest.fixture
-async def records(tmp_path: Path) -> AsyncGenerator[ModelRecords]:
+async def store(tmp_path: Path) -> AsyncGenerator[EmbeddedDocuments]:
     documents = EmbeddedDocuments(tmp_path)
     await documents.open()
-    yield ModelRecords(documents)
+    yield documents
     await documents.close()
+
+
+@pytest.fixture
+def records(store: EmbeddedDocuments) -> ModelRecords:
+    return ModelRecords(store)
 
 
 @pytest.fixture
@@ -224,3 +230,35 @@ async def test_an_expiry_that_is_no_time_makes_a_model_the_first_to_go(
     ollama.answer_next(body, on="ps")
     await manager.load("b")
     assert (await read(records, "a")).evictions == 1
+
+
+async def test_a_model_in_use_by_another_run_is_not_evicted_for_ours(
+    ollama: FakeOllama, build: Build, store: EmbeddedDocuments
+):
+    ours, theirs = (ModelUses(store, owner=owner) for owner in ("run 1", "run 2"))
+    manager = await build(memory_max_bytes=100, uses=ours)
+    await manager.load("a")
+    await manager.load("b")
+    async with theirs.using("ollama", "a"), ours.using("ollama", "b"):
+        await manager.load("c")
+    assert set(ollama.loaded) == {"a", "c"}
+
+
+async def test_a_model_is_unloaded_when_other_runs_have_ended_their_use(
+    ollama: FakeOllama, build: Build, store: EmbeddedDocuments
+):
+    ours, theirs = (ModelUses(store, owner=owner) for owner in ("run 1", "run 2"))
+    manager = await build(uses=ours)
+    await manager.load("a")
+    async with theirs.using("ollama", "a"):
+        (row, *_) = [row for row in await manager.rows() if row.model == "a"]
+        assert row.detail.endswith("in use by run 2")
+        manager.unload_wait_s = 0
+        with pytest.raises(Misconfigured, match="in use by run 2"):
+            await manager.unload("a")
+        manager.unload_wait_s = 10
+        unloading = asyncio.create_task(manager.unload("a"))
+        await asyncio.sleep(0.1)
+        assert set(ollama.loaded) == {"a"}
+    await unloading
+    assert ollama.loaded == {}

@@ -6,7 +6,7 @@ from aletheia.intake.lanes.worker import MAX_TAKES
 from aletheia.intake.shift import Shift
 from aletheia.metrics import LEDGER_ROWS
 from aletheia.series import Counters
-from tests.aletheia.intake.lanes.conftest import LaneBench
+from tests.aletheia.intake.lanes.conftest import LANE, LaneBench
 
 
 async def test_a_worker_computes_and_reports_what_was_handed_over(bench: LaneBench):
@@ -191,3 +191,30 @@ async def test_a_shift_that_finds_a_lost_task_first_forgets_nothing(bench: LaneB
         await shift.collector.collect()
     row = (await bench.rows())["t1"]
     assert (row["state"], row["takes"]) == ("queued", 1)
+
+
+async def test_a_lane_that_is_paused_is_neither_filled_nor_worked_off(bench: LaneBench):
+    bench.add("t1")
+    await bench.hand_over()
+    await bench.ledger().set_paused(is_paused=True, lane=LANE)
+    bench.add("t2")
+    await bench.hand_over()
+    await bench.work()
+    assert await bench.states() == {"t1": "queued"}
+    assert not await bench.collector_of(bench.worker()).has_work()
+    assert bench.upstream.tasks["t2"].state == "pending"
+    await bench.ledger().set_paused(is_paused=False, lane=LANE)
+    await bench.hand_over()
+    await bench.work()
+    assert set((await bench.states()).values()) == {"reported"}
+
+
+async def test_a_type_that_is_paused_waits_in_its_lane(bench: LaneBench):
+    bench.add("t1")
+    await bench.hand_over()
+    await bench.ledger().set_paused(is_paused=True, task_type="echo")
+    await bench.work()
+    assert await bench.states() == {"t1": "queued"}
+    await bench.ledger().set_paused(is_paused=False, task_type="echo")
+    await bench.work()
+    assert await bench.states() == {"t1": "reported"}
