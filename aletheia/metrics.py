@@ -67,6 +67,7 @@ STOP_REASONS: Final = (
 _TYPE: Final = Label("type")
 _CODE: Final = Label("code")
 _LANE: Final = Label("lane", LANES)
+_WORKED_LANE: Final = Label("lane", ("media", "llm"))
 _PROVIDER: Final = Label("provider")
 _MODEL: Final = Label("model")
 _GPU: Final = Label("gpu")
@@ -126,7 +127,10 @@ DEAD_LETTERS_ADDED: Final = _counter(
     "aletheia_dead_letters_total", "Tasks that became dead letters, by code.", _CODE, sets=10
 )
 LANE_WAITING: Final = _gauge(
-    "aletheia_lane_waiting", "Tasks that wait for the workers of a lane.", _LANE, is_counted=True
+    "aletheia_lane_waiting",
+    "Tasks that wait for the workers of a lane.",
+    _WORKED_LANE,
+    is_counted=True,
 )
 LANE_OLDEST_AGE: Final = _gauge(
     "aletheia_lane_oldest_age_seconds",

@@ -34,6 +34,9 @@ POLL_TASKS = "poll_tasks/poll_tasks"
 
 SYSTEM_REASONING: Final = "system_reasoning/system_reasoning"
 
+FIRST_SHIFTS: Final = (POLL_TASKS, SYSTEM_REASONING, "process_lane/media", "process_lane/llm")
+"""Started at once: their schedules would start them within ten minutes."""
+
 EXAMPLES: Final[Mapping[str, tuple[Name, Mapping[str, str]]]] = {
     UPSTREAM: ("upstream", {"UPSTREAM_AUTH": "none"}),
     APPLICATION: ("payload", {"PAYLOAD_API_KEY": ""}),
@@ -125,14 +128,15 @@ def up() -> None:
     service_port = ServiceSettings().metrics_port
     start_servers(local, steps, variables, port=PREFERRED_PORT, service_port=service_port)
     if not local.api.has_run_due():
-        with steps.step("Start the first shift"):
-            request_run(local, POLL_TASKS)
+        with steps.step("Start the first shifts"):
+            for name in FIRST_SHIFTS:
+                request_run(local, name)
     lines = {
         "Prefect UI": _address(local, "server"),
         "sign in": f"with the line in {local.password_file}",
         "service": f"{_address(local, 'service')}/docs (its API), /health/ready, /metrics",
         "its pages": f"{_address(local, 'service')}/ui",
-        "its token": "aletheia token --role viewer (operator, manager, admin)",
+        "its token": ".venv/bin/aletheia token --role viewer (operator, manager, admin)",
         "upstream": variables.get(UPSTREAM) or f"{_address(local, 'upstream')}/stats (the example)",
         "departments": variables.get(APPLICATION)
         or f"{_address(local, 'payload')}/api/departments (the example)",

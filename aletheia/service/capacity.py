@@ -8,8 +8,9 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from aletheia.documents import Documents
+from aletheia.intake.counting import LANES_WITH_WORKERS
 from aletheia.llm.usage import Budgets, BudgetUsage
-from aletheia.metrics import LANE_WAITING, LANES
+from aletheia.metrics import LANE_WAITING
 from aletheia.series import Counters
 from aletheia.service.parts import Part
 from aletheia.service.roles import READERS
@@ -67,8 +68,10 @@ def make_capacity_router(routes: TokenRoutes, store: Part[Documents]) -> APIRout
 
 def _to_lanes(numbers: Mapping[str, float]) -> list[LaneRow]:
     counted = Counters(numbers)
-    waiting = {lane: max(0, round(counted.value(LANE_WAITING, lane))) for lane in LANES}
-    return [LaneRow(lane=lane, waiting=count) for lane, count in sorted(waiting.items())]
+    return [
+        LaneRow(lane=lane, waiting=max(0, round(counted.value(LANE_WAITING, lane))))
+        for lane in sorted(LANES_WITH_WORKERS)
+    ]
 
 
 def _to_budget(usage: BudgetUsage) -> BudgetRow:

@@ -6,10 +6,12 @@ from typing import get_args
 import pytest
 
 from aletheia.gather.progress import StopReason
+from aletheia.intake.counting import LANES_WITH_WORKERS
 from aletheia.intake.models import UNFINISHED
 from aletheia.metrics import (
     BY_NAME,
     FINDINGS,
+    LANE_WAITING,
     MAX_SERIES,
     METRICS,
     STOP_REASONS,
@@ -92,6 +94,7 @@ def test_closed_label_values_are_those_of_the_code_that_counts():
     assert set(UNFINISHED_STATES) == set(UNFINISHED)
     assert tuple(Tier) == TIERS
     assert FINDINGS.labels[0].values == get_args(Severity)
+    assert LANE_WAITING.labels[0].values == LANES_WITH_WORKERS
 
 
 def test_a_number_of_no_metric_of_ours_stays_as_it_is():

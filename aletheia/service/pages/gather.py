@@ -55,8 +55,9 @@ def _draw(projects: list[ProjectRow]) -> None:
 def _draw_project(project: ProjectRow) -> None:
     with ui.element("article").classes("card"):
         path = join_path("gather", project.project_id)
-        ui.link(project.project_id, path).classes("name")
-        add_state(project.status)
+        with ui.element("div").classes("row"):
+            ui.link(project.project_id, path).classes("name")
+            add_state(project.status)
         add_facts(
             [
                 ("Last run began", say_time(project.opened_at)),

@@ -35,5 +35,5 @@ def test_the_newest_task_was_created_when_it_is_said() -> None:
     now = datetime(2026, 11, 30, 12, tzinfo=UTC)
     entries = [task.entry for task in example_tasks(6, with_faults=False, newest_at=now)]
     created = [entry.get("createdAt", entry.get("created_at")) for entry in entries]
-    told = [datetime.fromisoformat(moment) for moment in created if moment is not None]
-    assert told == [now - timedelta(seconds=ago) for ago in (4, 3, 1, 0)]
+    moments = [datetime.fromisoformat(moment) for moment in created if moment is not None]
+    assert moments == [now - timedelta(seconds=ago) for ago in (4, 3, 1, 0)]

@@ -72,6 +72,7 @@ async def test_a_stranger_with_a_token_does_what_the_pages_are_for(world: PagesW
         ("see", "Carry out this plan?"),
         ("press_last", "Approve"),
         ("see", "Approved, and started"),
+        ("see", "Approved by anna"),
         ("press", "Dismiss"),
         ("fill", ["textarea", "It is a campaign."]),
         ("press_last", "Dismiss"),
