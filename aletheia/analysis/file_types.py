@@ -116,7 +116,8 @@ _HTML: Final = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _MARKDOWN: Final = re.compile(
-    r"^(#{1,6} \S|[-*+] \S|\d+\. \S|> \S|```|~~~|\|.+\|\s*$|---\s*$)|\[[^\]\n]{1,200}\]\([^)\n]{1,500}\)",
+    r"^(#{1,6} \S|[-*+] \S|\d+\. \S|> \S|```|~~~|\|.+\|\s*$|---\s*$)"
+    r"|\[[^\]\n]{1,200}\]\([^)\n]{1,500}\)",
     re.MULTILINE,
 )
 _MIN_MARKS: Final = 2

@@ -41,6 +41,18 @@ def allow_time(seconds: float) -> None:
     limit.timeout.reschedule(limit.since_s + limit.length_s)
 
 
+def find_share_left() -> float:
+    """Return the share of the time limit that is left of what is being computed, 0 to 1.
+
+    For a processor that can do without a part of its work. Outside of `process` all is left.
+    """
+    limit = _current.get()
+    if limit is None:
+        return 1.0
+    now_s = asyncio.get_running_loop().time()
+    return max(0.0, 1.0 - (now_s - limit.since_s) / limit.length_s)
+
+
 async def next_within(results: AsyncIterator[T], limit_s: float, what: str) -> T | None:
     """Return what comes next, or `None` at the end.
 

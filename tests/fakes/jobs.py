@@ -149,6 +149,16 @@ def read_pages_and_hang_at_two(
         yield _page(number)
 
 
+def read_three_pages_a_life(
+    _files: Sequence[int], first_page: int, **_: Any
+) -> Iterator[dict[str, Any]]:
+    yield _head(8)
+    for number in range(first_page, min(first_page + 3, 9)):
+        yield _page(number)
+    if first_page + 3 < 9:
+        os.kill(os.getpid(), signal.SIGXCPU)
+
+
 def read_a_head_and_die(_files: Sequence[int], **_: Any) -> Iterator[dict[str, Any]]:
     yield _head(100)
     os._exit(1)

@@ -133,6 +133,16 @@ async def test_a_page_that_a_child_dies_of_is_lost_alone(
     ]
 
 
+async def test_a_document_that_uses_up_the_time_of_several_children_loses_no_page(
+    children: Children, files: Any, monkeypatch: pytest.MonkeyPatch
+):
+    use(monkeypatch, "read_three_pages_a_life")
+    (_, *pages), error = await read(children, files(b"x", "pdf"), "pdf")
+    assert error is None
+    shown = [(page.number, page.fault) for page in pages if isinstance(page, Page)]
+    assert shown == [(number, "") for number in range(1, 9)]
+
+
 async def test_a_document_that_kills_child_after_child_is_given_up(
     children: Children, files: Any, monkeypatch: pytest.MonkeyPatch
 ):
