@@ -3,6 +3,7 @@
 import asyncio
 import json
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -53,7 +54,7 @@ class Chat:
             self._now -= 1
 
 
-def writer(chat: Chat, **bounds: int) -> WritingSummarizer:
+def writer(chat: Chat, **bounds: Any) -> WritingSummarizer:
     return WritingSummarizer(chat, ExtractiveSummarizer(), **bounds)
 
 
