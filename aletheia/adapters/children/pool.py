@@ -25,6 +25,9 @@ MAX_IDLE_SHARE: Final = 0.5
 
 START_TIMEOUT_S: Final = 60.0
 
+NOT_STARTED: Final = "decoder_unavailable"
+"""Code of a job that nobody could do: it says nothing about the job."""
+
 _OUT_OF_MEMORY: Final = ("bad_alloc", "out of memory", "memoryerror", "cannot allocate memory")
 """How libraries say that there is none, in small letters, before they end their process."""
 
@@ -82,7 +85,8 @@ class Children:
 
         Raises:
             InvalidTask: `too_large` (memory, or the result), and what the job itself raises.
-            ComputeFailed: `decoder_died`, `too_slow`, `decoder_error`, and what the job raises.
+            ComputeFailed: `decoder_died`, `decoder_unavailable`, `too_slow`, `decoder_error`, and
+                what the job raises.
         """
         async with self._slots:
             child = await self._take()
@@ -151,7 +155,7 @@ class Children:
             self._end_later(starting)
             raise
         except OSError as error:
-            raise ComputeFailed("decoder_died", f"no process can be started: {error}") from error
+            raise ComputeFailed(NOT_STARTED, f"no process can be started: {error}") from error
         try:
             async with asyncio.timeout(START_TIMEOUT_S):
                 ready = await child.receive()
@@ -163,7 +167,7 @@ class Children:
         if ready is None:
             await child.end()
             log.warning("child process %d did not start: %s", child.pid, child.said()[-500:])
-            raise ComputeFailed("decoder_died", "the process that decodes it did not start")
+            raise ComputeFailed(NOT_STARTED, "the process that decodes it did not start")
         return child
 
     def _end_later(self, starting: asyncio.Task[ChildProcess]) -> None:

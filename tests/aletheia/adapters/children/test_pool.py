@@ -15,7 +15,7 @@ import pytest
 import uvloop
 
 from aletheia.adapters.children.limits import JobLimits
-from aletheia.adapters.children.pool import Children, Job
+from aletheia.adapters.children.pool import NOT_STARTED, Children, Job
 from aletheia.errors import AletheiaError, ComputeFailed, InvalidTask
 
 LIMITS = JobLimits(processor_s=20, wall_s=30)
@@ -232,7 +232,7 @@ async def test_a_child_that_does_not_start_is_an_error_of_the_job(command: tuple
     children = Children(MEMORY, command=command)
     await children.open()
     _, error = await fail(children, job("count", upto=1))
-    assert (error.code, error.retryable) == ("decoder_died", True)
+    assert (error.code, error.retryable) == (NOT_STARTED, True)
     await children.close()
 
 
