@@ -5,7 +5,8 @@ task (SPEC §3, `TASK_TIMEOUT`).
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Generator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Final, TypeVar
@@ -39,6 +40,23 @@ def allow_time(seconds: float) -> None:
         return
     limit.length_s = min(seconds, MAX_TIME_LIMIT_S)
     limit.timeout.reschedule(limit.since_s + limit.length_s)
+
+
+@contextmanager
+def not_counted() -> Generator[None]:
+    """Do not count the time of a block, which waits for others that have limits of their own."""
+    limit, now = _current.get(), asyncio.get_running_loop().time
+    if limit is None or limit.timeout.expired():
+        yield
+        return
+    since_s = now()
+    limit.timeout.reschedule(limit.since_s + MAX_TIME_LIMIT_S)
+    try:
+        yield
+    finally:
+        if not limit.timeout.expired():
+            limit.length_s = min(limit.length_s + now() - since_s, MAX_TIME_LIMIT_S)
+            limit.timeout.reschedule(limit.since_s + limit.length_s)
 
 
 def find_share_left() -> float:

@@ -66,6 +66,11 @@ def hang(_files: Sequence[int]) -> Iterator[int]:
     time.sleep(600)
 
 
+def nap(_files: Sequence[int], seconds: float) -> Iterator[int]:
+    time.sleep(seconds)
+    yield 1
+
+
 def spin(_files: Sequence[int]) -> Iterator[int]:
     yield 1
     while True:

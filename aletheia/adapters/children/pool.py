@@ -4,7 +4,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ import orjson
 from aletheia.adapters.children.limits import JobLimits
 from aletheia.adapters.children.process import COMMAND, ChildProcess
 from aletheia.adapters.local.wire import Header
+from aletheia.analysis.time_limits import not_counted
 from aletheia.errors import AletheiaError, ComputeFailed, InvalidTask
 
 log = logging.getLogger(__name__)
@@ -88,7 +89,7 @@ class Children:
             ComputeFailed: `decoder_died`, `decoder_unavailable`, `too_slow`, `decoder_error`, and
                 what the job raises.
         """
-        async with self._slots:
+        async with self._slot():
             child = await self._take()
             is_well = False
             try:
@@ -104,6 +105,16 @@ class Children:
                     raise _read_error(outcome)
             finally:
                 await self._release(child, is_well)
+
+    @asynccontextmanager
+    async def _slot(self) -> AsyncGenerator[None]:
+        """Wait for one of the children; a task's time limit does not count how long others take."""
+        with not_counted():
+            await self._slots.acquire()
+        try:
+            yield
+        finally:
+            self._slots.release()
 
     async def _answers(self, child: ChildProcess, job: Job) -> AsyncGenerator[bytes | Header]:
         """Yield the pieces of a job's result, and at last its outcome."""
