@@ -2,6 +2,7 @@
 
 import keyword
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from string import Template
@@ -129,8 +130,9 @@ def write_package(name: str, directory: Path) -> list[Path]:
         said = "a name has the form of `text-length` or `text_length`: a-z, 0-9, - and _"
         raise InvalidTask("invalid_name", said)
     module, root = name.replace("-", "_"), directory / name
-    if keyword.iskeyword(module):
-        raise InvalidTask("invalid_name", f"{module!r} is a word of Python")
+    if keyword.iskeyword(module) or module in {*sys.stdlib_module_names, "aletheia"}:
+        said = f"{module!r} is a word or a module of Python, or Aletheia's own"
+        raise InvalidTask("invalid_name", said)
     if module in BUILT_IN or root.exists():
         what = f"the type {module!r}" if module in BUILT_IN else str(root)
         raise InvalidTask("name_taken", f"{what} is there already")

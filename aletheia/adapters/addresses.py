@@ -6,17 +6,25 @@ connection, and the connection goes to what was checked then, so that an answer 
 changes in between changes nothing.
 """
 
+import asyncio
 import ipaddress
 import socket
 import ssl
-from collections.abc import Iterable
-from typing import Any, Final
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, Final, cast
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from aletheia.errors import Misconfigured
+
+MAX_LOOKUPS: Final = 16
+"""Hosts that are looked up at once for others."""
+
+_LOOKING_UP: Final = ThreadPoolExecutor(MAX_LOOKUPS, thread_name_prefix="lookup")
 
 NOT_PUBLIC: Final = "the host has an address that is not public"
 
@@ -160,7 +168,8 @@ def make_connector(
     With `is_public_only` a connection to an address that is not public fails: aiohttp's
     `ClientConnectorError`, whose `os_error` is `NotPublic`. Nothing was sent then.
     """
-    asked = resolver or aiohttp.ThreadedResolver()
+    # It asks nothing else of a loop.
+    asked = resolver or aiohttp.ThreadedResolver(cast("asyncio.AbstractEventLoop", Lookups()))
     return aiohttp.TCPConnector(
         force_close=True,
         use_dns_cache=False,
@@ -169,6 +178,28 @@ def make_connector(
         # aiohttp asks no resolver about what is an address already.
         socket_factory=_make_public_socket if is_public_only else None,
     )
+
+
+class Lookups:
+    """Asks the DNS in threads of its own.
+
+    A server of names that hangs keeps a thread for half a minute, whoever waits for it or does not,
+    and whoever names a host names its server: the threads that all others ask in are few.
+    """
+
+    def __init__(self, look_up: Callable[..., Any] = socket.getaddrinfo) -> None:
+        self._look_up = look_up
+
+    async def getaddrinfo(self, host: str, port: int, **options: Any) -> Any:
+        """See `socket.getaddrinfo`."""
+        return await self._run(partial(self._look_up, host, port, **options))
+
+    async def getnameinfo(self, address: Any, flags: int = 0) -> Any:
+        """See `socket.getnameinfo`."""
+        return await self._run(partial(socket.getnameinfo, address, flags))
+
+    async def _run(self, look_up: Callable[[], Any]) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(_LOOKING_UP, look_up)
 
 
 def is_refusal(error: BaseException | None) -> bool:

@@ -9,6 +9,7 @@ from aletheia.analysis.document_text import DocumentCollector, DocumentText
 from aletheia.analysis.file_types import DOCUMENT_TYPES, FileType
 from aletheia.analysis.ports import DocumentType, Embedder, Fetcher
 from aletheia.analysis.processor import TypeSpec
+from aletheia.analysis.result_cache import ResultCache
 from aletheia.analysis.single import Computed, SingleProcessor
 from aletheia.analysis.summaries import ExtractiveSummarizer, Summary, SummaryLength
 from aletheia.analysis.tools import WorkerChat
@@ -92,6 +93,7 @@ class DocumentSummarization(SingleProcessor[DocumentSummarizationInput]):
         documents: DocumentCollector,
         embedder: Embedder | None = None,
         chat: WorkerChat | None = None,
+        cache: ResultCache | None = None,
     ) -> None:
         self._fetcher, self._documents = fetcher, documents
         extractive = ExtractiveSummarizer(embedder)
@@ -99,7 +101,7 @@ class DocumentSummarization(SingleProcessor[DocumentSummarizationInput]):
         if chat is None or chat.chat.is_mock:
             self._summarizer: ExtractiveSummarizer | WritingSummarizer = extractive
         else:
-            self._summarizer = WritingSummarizer(chat, extractive)
+            self._summarizer = WritingSummarizer(chat, extractive, model=chat.model, cache=cache)
 
     def group(self, task_input: DocumentSummarizationInput) -> str:
         """Check the address; see `SingleProcessor.group`."""

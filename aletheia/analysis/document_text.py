@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol, cast
 
 from aletheia.analysis.file_types import FileType
 from aletheia.analysis.ports import DocumentHead, DocumentReader, FetchedFile, Page, PageRecogniser
+from aletheia.analysis.time_limits import find_share_left
 from aletheia.errors import AletheiaError, ComputeFailed, InvalidTask
 from aletheia.store.clock import SYSTEM_CLOCK
 
@@ -16,6 +17,10 @@ log = logging.getLogger(__name__)
 
 SAVE_EVERY_S: Final = 10.0
 """How often the pages read so far are saved, seconds."""
+
+MIN_TIME_LEFT: Final = 0.3
+"""Share of the time limit from which no further page is recognised: what follows needs some, and
+a page takes up to a minute."""
 
 _BETWEEN: Final = "\n\n"
 _MIN_SCANNED: Final = 0.5
@@ -107,16 +112,20 @@ class DocumentCollector:
     async def _recognise(self, file: FetchedFile, pages: Sequence[Page]) -> tuple[Page, ...]:
         """Return the pages, with the text that was recognised on scanned ones.
 
-        What fails there leaves a page as it is: the document itself was read.
+        What fails there, or has no time left, leaves a page as it is: the document itself was read.
         """
         scanned = [page.number for page in pages if page.is_scanned]
-        if self.recogniser is None or not scanned:
+        if self.recogniser is None or not scanned or find_share_left() < MIN_TIME_LEFT:
             return tuple(pages)
         recognised: dict[int, Page] = {}
         try:
             async with aclosing(self.recogniser.recognise(file, scanned)) as results:
                 async for page in results:
                     recognised[page.number] = page
+                    if find_share_left() < MIN_TIME_LEFT:
+                        said = "no time left: %d of %d pages recognised"
+                        log.warning(said, len(recognised), len(scanned))
+                        break
         except (ComputeFailed, InvalidTask) as error:
             log.warning("%d of %d pages recognised: %s", len(recognised), len(scanned), error)
         return tuple(

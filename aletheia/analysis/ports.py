@@ -160,7 +160,8 @@ class DocumentReader(Protocol):
         Raises:
             InvalidTask: `encrypted`, `unreadable_document`, `too_large`, `decompression_bomb`,
                 `wrong_type`.
-            ComputeFailed: `decoder_died`, `too_slow`; another attempt may help.
+            ComputeFailed: `decoder_died`, `decoder_unavailable`, `too_slow`; another attempt may
+                help.
         """
         ...
 

@@ -5,7 +5,8 @@ task (SPEC §3, `TASK_TIMEOUT`).
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Generator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Final, TypeVar
@@ -47,6 +48,35 @@ def _extend(limit: _Limit, seconds: float) -> None:
     if limit.length_s < seconds and not limit.timeout.expired():
         limit.length_s = min(seconds, MAX_TIME_LIMIT_S)
         limit.timeout.reschedule(limit.since_s + limit.length_s)
+
+
+@contextmanager
+def not_counted() -> Generator[None]:
+    """Do not count the time of a block, which waits for others that have limits of their own."""
+    limit, now = _current.get(), asyncio.get_running_loop().time
+    if limit is None or limit.timeout.expired():
+        yield
+        return
+    since_s = now()
+    limit.timeout.reschedule(limit.since_s + MAX_TIME_LIMIT_S)
+    try:
+        yield
+    finally:
+        if not limit.timeout.expired():
+            limit.length_s = min(limit.length_s + now() - since_s, MAX_TIME_LIMIT_S)
+            limit.timeout.reschedule(limit.since_s + limit.length_s)
+
+
+def find_share_left() -> float:
+    """Return the share of the time limit that is left of what is being computed, 0 to 1.
+
+    For a processor that can do without a part of its work. Outside of `process` all is left.
+    """
+    limit = _current.get()
+    if limit is None:
+        return 1.0
+    now_s = asyncio.get_running_loop().time()
+    return max(0.0, 1.0 - (now_s - limit.since_s) / limit.length_s)
 
 
 async def next_within(results: AsyncIterator[T], limit_s: float, what: str) -> T | None:

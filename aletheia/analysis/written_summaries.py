@@ -1,13 +1,15 @@
 """Summaries that a chat model writes: notes of each part (map), and a summary of them (reduce)."""
 
 import asyncio
+import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, Protocol, TypeVar
+from typing import Final, Protocol, TypeVar, cast
 
 from pydantic import BaseModel
 
+from aletheia.analysis.document_text import PageCache
 from aletheia.analysis.prompts import note_part, summarize_document
 from aletheia.analysis.prompts.note_part import MAX_NOTES, PartNotes
 from aletheia.analysis.prompts.summarize_document import MAX_KEY_POINTS, DocumentSummary
@@ -56,6 +58,7 @@ class _Bill:
     provider: str = ""
     model: str = ""
     is_mock: bool = False
+    failure: AletheiaError | None = None  # of the first call that failed
     slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PARALLEL))
 
     def add(self, completion: Completion) -> None:
@@ -68,7 +71,8 @@ class WritingSummarizer:
     """Lets a chat model write, and takes the text's own sentences where it cannot.
 
     `Deferred` and `Unavailable` pass: the task waits for our own limits and budgets, and for a
-    provider that is down.
+    provider that is down. Notes that were paid for by then are in `cache`, by their part and the
+    `model`: a document with more parts than a limit allows in a minute would never be done.
     """
 
     def __init__(
@@ -76,10 +80,12 @@ class WritingSummarizer:
         chat: Asker,
         otherwise: ExtractiveSummarizer,
         *,
+        model: str = "",
+        cache: PageCache | None = None,
         max_input_tokens: int = MAX_INPUT_TOKENS,
         part_tokens: int = PART_TOKENS,
     ) -> None:
-        self._chat, self._otherwise = chat, otherwise
+        self._chat, self._otherwise, self._model, self._cache = chat, otherwise, model, cache
         self._max_input_tokens, self._part_tokens = max_input_tokens, part_tokens
 
     async def summarize(self, text: str) -> Summary:
@@ -101,7 +107,7 @@ class WritingSummarizer:
             return replace(summary, tokens=summary.tokens + bill.tokens, fallback=error.code)
 
     async def _write(self, spans: Sequence[Span], bill: _Bill) -> Summary:
-        shown = shorten(spans, self._max_input_tokens)
+        shown = await asyncio.to_thread(shorten, spans, self._max_input_tokens)
         texts, is_notes = [span.shown for span in shown], False
         for _ in range(_MAX_ROUNDS):
             parts = pack(texts, self._part_tokens)
@@ -133,13 +139,19 @@ class WritingSummarizer:
         )
 
     async def _take_notes(self, parts: Sequence[str], bill: _Bill) -> list[str]:
-        """Return the notes of all parts, in order; the first error ends all calls."""
+        """Return the notes of all parts, in order.
+
+        After an error no further call is made; those under way are paid for, and come to their end.
+        """
         asked = [
             asyncio.create_task(self._note(part, number, len(parts), bill))
             for number, part in enumerate(parts, start=1)
         ]
         try:
-            return [note for notes in await asyncio.gather(*asked) for note in notes]
+            await asyncio.wait(asked)
+            if bill.failure is not None:
+                raise bill.failure
+            return [note for task in asked for note in task.result()]
         finally:
             for task in asked:
                 task.cancel()
@@ -147,10 +159,23 @@ class WritingSummarizer:
 
     async def _note(self, part: str, number: int, count: int, bill: _Bill) -> list[str]:
         messages = note_part.build_prompt(part, number=number, count=count)
+        asked = "".join(message.text for message in messages)
+        key = ("notes", hashlib.sha256(asked.encode()).hexdigest(), self._model)
         async with bill.slots:
-            answer = await self._ask(messages, note_part.FORM, PartNotes, _NOTES_TOKENS, bill)
-        notes = (clean_text(note) for note in answer.notes[:MAX_NOTES])
-        return [note for note in notes if note]
+            if bill.failure is not None:
+                return []
+            saved: object = None if self._cache is None else await self._cache.get(*key)
+            if isinstance(saved, list):
+                return [str(note) for note in cast("list[object]", saved)]
+            try:
+                answer = await self._ask(messages, note_part.FORM, PartNotes, _NOTES_TOKENS, bill)
+            except AletheiaError as error:
+                bill.failure = bill.failure or error
+                return []
+            notes = [found for note in answer.notes[:MAX_NOTES] if (found := clean_text(note))]
+            if self._cache is not None:
+                await self._cache.put(notes, *key)
+        return notes
 
     async def _ask(
         self,

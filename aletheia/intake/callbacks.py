@@ -10,6 +10,7 @@ from urllib.parse import quote, urlsplit
 import orjson
 
 from aletheia.errors import AletheiaError, InvalidTask, Refused, Unavailable
+from aletheia.events.ports import WEBHOOK
 from aletheia.intake.models import Claim
 from aletheia.intake.ports import Callbacks
 
@@ -24,11 +25,16 @@ PAUSE_S: Final = 30.0
 """For how long a receiver that was out of reach is sent nothing, seconds."""
 
 
+MAX_QUEUED_S: Final = 30.0
+"""How long a callback waits for its turn, seconds, before it is put off: a batch ends with them."""
+
+
 class CallbackSender:
     """Sends the reports of pushed tasks by `callbacks`.
 
     A receiver that hangs costs one time limit of a request, and not one for each of its tasks:
-    while one is out of reach, its other callbacks fail at once with the same error.
+    while one is out of reach, its other callbacks fail at once with the same error. What would wait
+    long behind others, as their receiver is slow, is put off, too.
     """
 
     def __init__(self, callbacks: Callbacks | None, steady_s: Callable[[], float]) -> None:
@@ -52,11 +58,13 @@ class CallbackSender:
             return
         if self._callbacks is None:
             raise InvalidTask("invalid_callback_url", "nothing sends callbacks here")
-        receiver = _name_receiver(address)
+        receiver, queued_at_s = _name_receiver(address), self._steady_s()
         async with self._of_one[receiver], self._all:
             until_s, outage = self._out_of_reach.get(receiver, (0.0, None))
             if outage is not None and self._steady_s() < until_s:
                 raise type(outage)(outage.dependency, outage.reason)
+            if self._steady_s() - queued_at_s > MAX_QUEUED_S:
+                raise Unavailable(WEBHOOK, "callbacks before it took too long")
             try:
                 await self._callbacks.post(
                     address, _make_body(claim, body), _name_event(claim, body)

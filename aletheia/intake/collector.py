@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from aletheia import telemetry
 from aletheia.documents import Document
@@ -24,6 +25,10 @@ from aletheia.intake.models import (
 from aletheia.intake.pages import PageReader
 from aletheia.intake.ports import UPSTREAM, Upstream
 from aletheia.intake.reporter import Reporter
+
+MAX_TAKEOVERS: Final = 10
+"""How often a batch takes over what nobody holds: pushed tasks that wait for a full lane must hide
+no others, and a hundred thousand of them must keep nobody from polling."""
 
 log = logging.getLogger(__name__)
 
@@ -75,8 +80,10 @@ class Collector:
         try:
             await self._admission.read_pauses()
             await self._take_misplaced(batch)
-            while await self._take_over(batch):
-                pass  # what was handed over, or is to wait, has made capacity for more
+            for _ in range(MAX_TAKEOVERS):
+                # What was handed over, or has to wait, has made capacity for more.
+                if not await self._take_over(batch):
+                    break
             await self._claim_pages(batch)
         except AletheiaError as problem:
             # What was claimed and did not make it into the batch is nobody's work now.

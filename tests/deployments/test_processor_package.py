@@ -100,6 +100,8 @@ def test_what_the_command_writes_is_installed_and_run_as_it_is(tmp_path: Path):
         ("9lives", "invalid_name"),
         ("a" * 51, "invalid_name"),
         ("class", "invalid_name"),
+        ("json", "invalid_name"),
+        ("aletheia", "invalid_name"),
         ("text_embedding", "name_taken"),
         ("there", "name_taken"),
     ],

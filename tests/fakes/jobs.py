@@ -66,6 +66,11 @@ def hang(_files: Sequence[int]) -> Iterator[int]:
     time.sleep(600)
 
 
+def nap(_files: Sequence[int], seconds: float) -> Iterator[int]:
+    time.sleep(seconds)
+    yield 1
+
+
 def spin(_files: Sequence[int]) -> Iterator[int]:
     yield 1
     while True:
@@ -147,6 +152,16 @@ def read_pages_and_hang_at_two(
         if number == 2:
             time.sleep(600)
         yield _page(number)
+
+
+def read_three_pages_a_life(
+    _files: Sequence[int], first_page: int, **_: Any
+) -> Iterator[dict[str, Any]]:
+    yield _head(8)
+    for number in range(first_page, min(first_page + 3, 9)):
+        yield _page(number)
+    if first_page + 3 < 9:
+        os.kill(os.getpid(), signal.SIGXCPU)
 
 
 def read_a_head_and_die(_files: Sequence[int], **_: Any) -> Iterator[dict[str, Any]]:

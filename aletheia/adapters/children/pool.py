@@ -4,7 +4,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ import orjson
 from aletheia.adapters.children.limits import JobLimits
 from aletheia.adapters.children.process import COMMAND, ChildProcess
 from aletheia.adapters.local.wire import Header
+from aletheia.analysis.time_limits import not_counted
 from aletheia.errors import AletheiaError, ComputeFailed, InvalidTask
 
 log = logging.getLogger(__name__)
@@ -24,6 +25,9 @@ MAX_IDLE_SHARE: Final = 0.5
 """Share of its memory that a child may still have after a job without being replaced."""
 
 START_TIMEOUT_S: Final = 60.0
+
+NOT_STARTED: Final = "decoder_unavailable"
+"""Code of a job that nobody could do: it says nothing about the job."""
 
 _OUT_OF_MEMORY: Final = ("bad_alloc", "out of memory", "memoryerror", "cannot allocate memory")
 """How libraries say that there is none, in small letters, before they end their process."""
@@ -82,9 +86,10 @@ class Children:
 
         Raises:
             InvalidTask: `too_large` (memory, or the result), and what the job itself raises.
-            ComputeFailed: `decoder_died`, `too_slow`, `decoder_error`, and what the job raises.
+            ComputeFailed: `decoder_died`, `decoder_unavailable`, `too_slow`, `decoder_error`, and
+                what the job raises.
         """
-        async with self._slots:
+        async with self._slot():
             child = await self._take()
             is_well = False
             try:
@@ -100,6 +105,16 @@ class Children:
                     raise _read_error(outcome)
             finally:
                 await self._release(child, is_well)
+
+    @asynccontextmanager
+    async def _slot(self) -> AsyncGenerator[None]:
+        """Wait for one of the children; a task's time limit does not count how long others take."""
+        with not_counted():
+            await self._slots.acquire()
+        try:
+            yield
+        finally:
+            self._slots.release()
 
     async def _answers(self, child: ChildProcess, job: Job) -> AsyncGenerator[bytes | Header]:
         """Yield the pieces of a job's result, and at last its outcome."""
@@ -151,7 +166,7 @@ class Children:
             self._end_later(starting)
             raise
         except OSError as error:
-            raise ComputeFailed("decoder_died", f"no process can be started: {error}") from error
+            raise ComputeFailed(NOT_STARTED, f"no process can be started: {error}") from error
         try:
             async with asyncio.timeout(START_TIMEOUT_S):
                 ready = await child.receive()
@@ -163,7 +178,7 @@ class Children:
         if ready is None:
             await child.end()
             log.warning("child process %d did not start: %s", child.pid, child.said()[-500:])
-            raise ComputeFailed("decoder_died", "the process that decodes it did not start")
+            raise ComputeFailed(NOT_STARTED, "the process that decodes it did not start")
         return child
 
     def _end_later(self, starting: asyncio.Task[ChildProcess]) -> None:

@@ -46,7 +46,8 @@ class _Progress:
     page_count: int | None = None
     has_head: bool = False
     lost: int = 0
-    is_careful: bool = False  # whether the next page is the one that a child would die of
+    is_careful: bool = False  # whether each page is here before the next one is begun
+    has_advanced: bool = False  # whether the last child read a page
 
 
 class ChildReader:
@@ -76,7 +77,8 @@ class ChildReader:
                         yield piece
             except ComputeFailed as error:
                 _check_page(progress, error)
-                if progress.is_careful:
+                # A child that read some pages may have used up its time with them.
+                if progress.is_careful and not progress.has_advanced:
                     yield _lose_page(progress, error)
                 progress.is_careful = True
             else:
@@ -88,6 +90,7 @@ class ChildReader:
         self, file: FetchedFile, type_: DocumentType, progress: _Progress
     ) -> AsyncGenerator[DocumentHead | Page]:
         """Read from the next page on, until the end or an error."""
+        progress.has_advanced = False
         arguments: dict[str, Any] = {
             "first_page": progress.next_page,
             "max_chars": self._settings.max_document_chars - progress.chars,
@@ -102,7 +105,7 @@ class ChildReader:
             async for piece in pieces:
                 if piece["kind"] == "page":
                     page = read_page(piece)
-                    progress.next_page = page.number + 1
+                    progress.next_page, progress.has_advanced = page.number + 1, True
                     progress.chars += len(page.text)
                     yield page
                 elif not progress.has_head:

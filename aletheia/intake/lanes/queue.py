@@ -119,7 +119,7 @@ class LaneQueue:
         """
         found: list[Document] = []
         for state in (RowState.QUEUED, RowState.WAITING, RowState.PROCESSING):
-            ended = {} if state is RowState.QUEUED else self._ended()
+            ended: Mapping[str, Any] = {} if state is RowState.QUEUED else self._ended()
             where = {"lane": lane, "state": state, "type": {"$in": list(types)}, **ended}
             left = limit - len(found)
             if types and left > 0:

@@ -1,14 +1,21 @@
 """Which addresses we connect to for somebody else."""
 
+import asyncio
+import threading
+
+import aiohttp
 import pytest
 from yarl import URL
 
 from aletheia.adapters.addresses import (
     MAX_URL,
     AddressGuard,
+    Lookups,
     find_secrets,
     is_address,
     is_public,
+    is_refusal,
+    make_connector,
     normalise_host,
     redact,
 )
@@ -154,3 +161,27 @@ def test_every_part_of_an_address_that_may_be_a_secret_is_found():
     assert {"user", "pa55word", "tok en", "tok%20en", "qu3ry", "key=qu3ry"} <= set(found)
     assert "x" not in found
     assert [len(secret) for secret in found] == sorted(map(len, found), reverse=True)
+
+
+async def test_lookups_that_hang_leave_the_threads_of_all_others_alone():
+    answered = threading.Event()
+
+    def hang(host: str, port: int) -> list[object]:
+        del host, port
+        answered.wait(10)
+        return []
+
+    asked = [asyncio.create_task(Lookups(hang).getaddrinfo("a.example", 1)) for _ in range(64)]
+    await asyncio.sleep(0.05)
+    async with asyncio.timeout(2):
+        assert await asyncio.to_thread(lambda: 1) == 1
+    answered.set()
+    assert await asyncio.gather(*asked) == [[]] * 64
+
+
+async def test_the_systems_answer_is_checked():
+    connector = make_connector(is_public_only=True)
+    async with aiohttp.ClientSession(connector=connector) as session:
+        with pytest.raises(aiohttp.ClientConnectorError) as refused:
+            await session.get("http://localhost:1/")
+    assert is_refusal(refused.value)

@@ -1,12 +1,14 @@
 """Documents read whole, and gone on with where an attempt ended."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 
 import orjson
 import pytest
 
-from aletheia.analysis.document_text import SAVE_EVERY_S, DocumentCollector
+from aletheia.analysis.document_text import SAVE_EVERY_S, DocumentCollector, DocumentText
 from aletheia.analysis.ports import DocumentHead, FetchedFile, Page
+from aletheia.analysis.time_limits import next_within
 from aletheia.errors import AletheiaError, ComputeFailed, InvalidTask
 from tests.fakes.files import FakeFetcher, MemoryCache, ScriptedReader, ScriptedRecogniser
 from tests.fakes.samples import make_pdf
@@ -78,6 +80,29 @@ async def test_text_is_recognised_on_scanned_pages_as_far_as_that_goes(
     assert document.text == "first\n\nsecond\n\n\n\ntext"
     assert [page.is_recognised for page in document.pages] == [True, True, False, False]
     assert document.is_scanned, "what was recognised is still scanned"
+
+
+async def test_where_time_is_short_the_rest_is_not_recognised_and_the_document_is_there(
+    file: FetchedFile,
+):
+    class Slow(ScriptedRecogniser):
+        async def recognise(
+            self, file: FetchedFile, numbers: Sequence[int]
+        ) -> AsyncGenerator[Page]:
+            async for page in super().recognise(file, numbers):
+                await asyncio.sleep(0.2)
+                yield page
+
+    pages = [Page(n, "", is_scanned=True) for n in range(1, 11)]
+    recogniser = Slow({number: f"page {number}" for number in range(1, 11)})
+    collector = DocumentCollector(ScriptedReader(HEAD, pages), recogniser=recogniser)
+
+    async def compute() -> AsyncGenerator[DocumentText]:
+        yield await collector.collect(file, "pdf")
+
+    document = await next_within(compute(), 1.0, "it")
+    assert document is not None
+    assert 1 <= sum(page.is_recognised for page in document.pages) < 5
 
 
 async def test_no_page_is_recognised_that_has_its_text(file: FetchedFile):

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from aletheia.analysis.time_limits import allow_time, next_within
+from aletheia.analysis.time_limits import allow_time, find_share_left, next_within, not_counted
 from aletheia.errors import TooSlow
 
 
@@ -39,3 +39,30 @@ async def test_outside_of_a_limit_asking_for_time_does_nothing():
     allow_time(60)
     with pytest.raises(TooSlow, match=r"within 0\.01 s"):
         await next_within(numbers(60), 0.01, "it")
+
+
+async def test_what_is_left_of_a_limit_can_be_asked():
+    async def shares() -> AsyncGenerator[float]:
+        await asyncio.sleep(0.1)
+        yield find_share_left()
+        allow_time(1000)
+        yield find_share_left()
+
+    found = shares()
+    assert find_share_left() == 1.0
+    assert 0 <= (await next_within(found, 0.4, "it") or 0.0) <= 0.8
+    assert (await next_within(found, 0.4, "it") or 0.0) > 0.9
+
+
+async def test_a_wait_for_others_is_not_counted():
+    async def wait_and_work(work_s: float) -> AsyncGenerator[int]:
+        with not_counted():
+            await asyncio.sleep(0.3)
+        await asyncio.sleep(work_s)
+        yield 1
+
+    assert await next_within(wait_and_work(0.01), 0.2, "it") == 1
+    with pytest.raises(TooSlow):
+        await next_within(wait_and_work(60), 0.2, "it")
+    with not_counted():
+        pass

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,7 @@ from aletheia.llm.messages import (
 )
 from aletheia.text.spans import split_spans
 from tests.fakes.chat import Reply, ScriptedChat, completion
+from tests.fakes.files import MemoryCache
 from tests.fakes.samples import sentences
 
 WRITTEN = json.dumps(
@@ -52,7 +54,7 @@ class Chat:
             self._now -= 1
 
 
-def writer(chat: Chat, **bounds: int) -> WritingSummarizer:
+def writer(chat: Chat, **bounds: Any) -> WritingSummarizer:
     return WritingSummarizer(chat, ExtractiveSummarizer(), **bounds)
 
 
@@ -159,6 +161,47 @@ async def test_one_part_that_fails_ends_the_others():
     asked = len(chat.model.requests)
     await asyncio.sleep(0.01)
     assert len(chat.model.requests) == asked <= 4 + PARALLEL
+
+
+async def test_notes_that_are_paid_for_are_not_asked_for_again_after_a_wait():
+    text = sentences(200)
+    count = len(pack([span.shown for span in split_spans(text)], 300))
+    cache, calls = MemoryCache(), 0
+    for _ in range(count):
+        limit = BudgetExceeded("RUN", 1, 1, 1, datetime(2030, 1, 1, tzinfo=UTC))
+        chat = Chat(*[notes(f"Note {calls}.")] * 5, *[limit] * PARALLEL)
+        try:
+            await WritingSummarizer(
+                chat, ExtractiveSummarizer(), model="m", cache=cache, part_tokens=300
+            ).summarize(text)
+        except BudgetExceeded:
+            calls += 5
+        if len(cache.saved) == count:
+            break
+    assert len(cache.saved) == count
+    assert calls <= count + 5, "each part is paid for once"
+
+
+async def test_a_call_under_way_is_not_thrown_away_when_another_fails():
+    text = sentences(200)
+
+    class Slow(Chat):
+        async def ask(
+            self, *messages: Message, form: AnswerForm | None = None, max_tokens: int = 1024
+        ) -> Completion:
+            is_first = not self.model.requests
+            answer = await super().ask(*messages, form=form, max_tokens=max_tokens)
+            if is_first:
+                await asyncio.sleep(0.05)
+            return answer
+
+    cache = MemoryCache()
+    chat = Slow(notes("a"), *[Unavailable("scripted", "down")] * PARALLEL)
+    slow = WritingSummarizer(chat, ExtractiveSummarizer(), cache=cache, part_tokens=300)
+    with pytest.raises(Unavailable):
+        await slow.summarize(text)
+    assert list(cache.saved.values()) == [["a"]]
+    assert len(chat.model.requests) <= PARALLEL
 
 
 async def test_a_summary_without_a_short_level_has_one_all_the_same():

@@ -69,6 +69,24 @@ async def test_an_answer_is_no_reason_to_spare_a_receiver():
     assert len(receivers.sent) == 3
 
 
+async def test_what_would_wait_long_behind_others_is_put_off():
+    clock = BenchClock()
+
+    class Slow(Receivers):
+        async def post(self, address: str, body: bytes, event_id: str) -> None:
+            await super().post(address, body, event_id)
+            clock.now += 9
+
+    receivers = Slow()
+    sender = CallbackSender(receivers, clock.both.steady_s)
+    sending = [sender.send(claim("https://slow.example/a")) for _ in range(50)]
+    answers = await asyncio.gather(*sending, return_exceptions=True)
+    assert len(receivers.sent) <= 3 * MAX_SENDING_TO_ONE
+    late = [answer for answer in answers if answer is not None]
+    assert len(late) == 50 - len(receivers.sent)
+    assert all(isinstance(answer, Unavailable) for answer in late)
+
+
 async def test_few_are_sent_to_one_receiver_at_once():
     receivers = Receivers()
     sender = CallbackSender(receivers, BenchClock().both.steady_s)

@@ -15,8 +15,9 @@ import pytest
 import uvloop
 
 from aletheia.adapters.children.limits import JobLimits
-from aletheia.adapters.children.pool import Children, Job
-from aletheia.errors import AletheiaError, ComputeFailed, InvalidTask
+from aletheia.adapters.children.pool import NOT_STARTED, Children, Job
+from aletheia.analysis.time_limits import next_within
+from aletheia.errors import AletheiaError, ComputeFailed, InvalidTask, TooSlow
 
 LIMITS = JobLimits(processor_s=20, wall_s=30)
 MEMORY = 500_000_000
@@ -62,6 +63,21 @@ async def test_a_child_does_one_job_after_another(children: Children):
     (pid,) = children.idle_pids
     assert await run(children, job("count", upto=0)) == []
     assert children.idle_pids == (pid,)
+
+
+async def test_the_time_limit_of_a_task_does_not_count_the_jobs_of_others():
+    alone = Children(MEMORY, count=1)
+    await alone.open()
+    await run(alone, job("count", upto=1))
+
+    async def compute() -> AsyncGenerator[list[Any]]:
+        yield await run(alone, job("nap", seconds=1.0))
+
+    answers = [next_within(compute(), 1.6, "it") for _ in range(3)]
+    assert await asyncio.gather(*answers) == [[1]] * 3
+    with pytest.raises(TooSlow):
+        await next_within(compute(), 0.3, "it")
+    await alone.close()
 
 
 async def test_a_job_reads_files_that_have_no_name(children: Children):
@@ -232,7 +248,7 @@ async def test_a_child_that_does_not_start_is_an_error_of_the_job(command: tuple
     children = Children(MEMORY, command=command)
     await children.open()
     _, error = await fail(children, job("count", upto=1))
-    assert (error.code, error.retryable) == ("decoder_died", True)
+    assert (error.code, error.retryable) == (NOT_STARTED, True)
     await children.close()
 
 

@@ -4,11 +4,13 @@ import io
 import tempfile
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from aletheia.adapters.children.pool import Children
+from aletheia.adapters.children.pool import NOT_STARTED, Children
+from aletheia.adapters.children.process import COMMAND
 from aletheia.adapters.decoding import reader as reader_module
 from aletheia.adapters.decoding.reader import MAX_LOST_PAGES, ChildReader
 from aletheia.analysis.file_settings import DecoderSettings
@@ -131,6 +133,30 @@ async def test_a_page_that_a_child_dies_of_is_lost_alone(
         *((1, "page 1", ""), (2, "page 2", ""), (3, "", "decoder_died")),
         *((4, "page 4", ""), (5, "page 5", "")),
     ]
+
+
+async def test_a_document_that_uses_up_the_time_of_several_children_loses_no_page(
+    children: Children, files: Any, monkeypatch: pytest.MonkeyPatch
+):
+    use(monkeypatch, "read_three_pages_a_life")
+    (_, *pages), error = await read(children, files(b"x", "pdf"), "pdf")
+    assert error is None
+    shown = [(page.number, page.fault) for page in pages if isinstance(page, Page)]
+    assert shown == [(number, "") for number in range(1, 9)]
+
+
+async def test_no_page_is_lost_where_no_process_can_be_started(
+    files: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    once = f'test -e {tmp_path}/begun && exit 1; touch {tmp_path}/begun; exec "$@"'
+    children = Children(1_000_000_000, command=("sh", "-c", once, "sh", *COMMAND))
+    await children.open()
+    use(monkeypatch, "read_pages_and_die_at_three")
+    (_, *pages), error = await read(children, files(b"x", "pdf"), "pdf")
+    await children.close()
+    assert isinstance(error, ComputeFailed)
+    assert error.code == NOT_STARTED
+    assert not any(page.fault for page in pages if isinstance(page, Page))
 
 
 async def test_a_document_that_kills_child_after_child_is_given_up(
