@@ -1,13 +1,14 @@
 """Commands about intake: its status, pause and resume, dead letters and what became of a task."""
 
 import json
-import uuid
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 from rich.markup import escape
 
 from aletheia.intake.ledger import Ledger
+from aletheia.intake.models import IntakeStatus
 from aletheia.intake.trace import ModelCall, Trace, read_traces
 from aletheia.status import SystemStatus
 from deployments.console import console
@@ -58,7 +59,7 @@ async def status(as_json: JsonOption = False) -> None:
 @in_session
 async def pause() -> None:
     """Claim nothing more; claims in hand are finished, and every shift obeys within one tick."""
-    await record_command("intake pause", {}, id_=uuid.uuid4().hex)
+    await record_command(await get_store(), "intake pause", {})
     await (await _get_ledger()).set_paused(is_paused=True)
     say("Intake is paused. Shifts claim nothing until `aletheia intake resume`.")
 
@@ -67,9 +68,26 @@ async def pause() -> None:
 @in_session
 async def resume() -> None:
     """Allow shifts to claim tasks again."""
-    await record_command("intake resume", {}, id_=uuid.uuid4().hex)
+    await record_command(await get_store(), "intake resume", {})
     await (await _get_ledger()).set_paused(is_paused=False)
     say("Intake is open.")
+
+
+@intake.command()
+@in_session
+async def release(
+    older_than: Annotated[
+        float, typer.Option(min=1, metavar="MINUTES", help="Claims that were taken before that.")
+    ],
+) -> None:
+    """End leases of processes that are gone, so that the next tick takes their claims over.
+
+    A process that lives after all notices, and leaves what was taken from it alone.
+    """
+    details = {"older_than_minutes": older_than}
+    await record_command(await get_store(), "intake release", details)
+    count = await (await _get_ledger()).waking.release(older_than_s=older_than * 60)
+    say(f"{count:,} claims are released; the next tick takes them over.")
 
 
 @app.command()
@@ -134,7 +152,7 @@ def _show_status(status: SystemStatus) -> None:
     console.print(table)
     for finding in status.findings:
         console.print(f"[yellow]Finding:[/] {escape(str(finding))}")
-    console.print(f"Leases: {overview.held:,} held, {overview.expired:,} run out.")
+    _show_leases(overview)
     console.print(f"Dead letters: {sum(overview.dead.values()):,}.")
     for code, count in sorted(overview.dead.items()):
         console.print(f"  {count:,} {code}", markup=False)
@@ -146,6 +164,22 @@ def _show_status(status: SystemStatus) -> None:
             )
         console.print()
         console.print(table)
+
+
+def _show_leases(overview: IntakeStatus) -> None:
+    """Print who holds claims until when, and when tasks that wait go on."""
+    console.print(f"Leases: {overview.held:,} held, {overview.expired:,} run out.")
+    for holder in overview.holders:
+        until = _write_time(holder.until_s)
+        console.print(f"  {holder.claims:,} by {holder.owner}, until {until}", markup=False)
+    if overview.holders:
+        console.print("  [dim]`aletheia intake release` ends those of processes that are gone[/]")
+    if overview.waiting_until_s is not None:
+        console.print(f"Waiting tasks go on from {_write_time(overview.waiting_until_s)} on.")
+
+
+def _write_time(unix_s: float) -> str:
+    return f"{datetime.fromtimestamp(unix_s, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _show_trace(trace: Trace) -> None:

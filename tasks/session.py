@@ -229,7 +229,7 @@ def _configure_logs(settings: LogSettings) -> None:
 
 
 def _clean_logs() -> None:
-    """Let no handler write secrets, or what controls a terminal. Idempotent."""
+    """Make every handler write lines without secrets and what controls a terminal. Idempotent."""
     api = get_current_settings().api
     for secret in (api.auth_string, api.key):
         SECRETS.add(value_of(secret).partition(":")[2])  # of a name and a password
