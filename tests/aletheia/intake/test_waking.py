@@ -18,7 +18,7 @@ def until(bench: Bench, seconds: float) -> datetime:
 async def wait_for(bench: Bench, why: AletheiaError) -> None:
     """Make a task wait after its `processing`."""
     bench.add("t1")
-    bench.processors.faults["hello"] = [why]
+    bench.processors.outages = [why]
     await bench.drain()
     assert await bench.states() == {"t1": "waiting"}
 

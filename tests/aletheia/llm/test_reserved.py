@@ -20,7 +20,7 @@ async def test_what_is_reserved_counts_until_it_is_settled_or_released(documents
     second = await spending.reserve(CALL, Tokens(10))
     found = await read_reserved(documents)
     assert (found.calls, found.tokens) == (2, 1_510)
-    assert found.usd == sum((await spending.budgets())[0].spent for _ in range(1))
+    assert found.usd == (await spending.budgets())[0].spent
     await spending.settle(first, Tokens(1, 1))
     await spending.release(second)
     assert await read_reserved(documents) == Reserved(0, 0, Decimal(0))
