@@ -45,6 +45,7 @@ from aletheia.telemetry import TelemetrySettings
 from blocks.secret_values import value_of
 from tasks.cancelling import WATCH_RARELY_S, Watch, watching
 from tasks.clients.telemetry import exporting_traces
+from tasks.ends import soften_ends
 
 _LOGGERS: Final = (
     "",
@@ -217,6 +218,7 @@ def _configure_logs(settings: LogSettings) -> None:
     """Log from the level that is set, and what goes to the console in the form that is set."""
     logging.getLogger("aletheia").setLevel(settings.log_level)
     logging.getLogger("prefect.task_runs").addFilter(_says_more_than_done)
+    soften_ends()
     root = logging.getLogger()
     consoles = [found for found in root.handlers if isinstance(found, PrefectConsoleHandler)]
     for console in consoles if settings.log_format == "json" else ():
