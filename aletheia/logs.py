@@ -123,7 +123,7 @@ class TextFormatter(logging.Formatter):
 
 
 def clean(handler: logging.Handler) -> None:
-    """Let a handler write lines without secrets and what controls a terminal. Idempotent."""
+    """Make a handler write lines without secrets and what controls a terminal. Idempotent."""
     form = handler.formatter or logging.Formatter()
     if not isinstance(form, TextFormatter):
         handler.setFormatter(TextFormatter(form))

@@ -10,6 +10,7 @@ import orjson
 from aletheia.adapters.embedding.cache import HitRate
 from aletheia.brain.outbox import BrainStatus
 from aletheia.intake.models import IntakeStatus
+from aletheia.llm.reserved import Reserved
 from aletheia.llm.usage import BudgetUsage, UsageTotal
 from aletheia.reasoning.facts import describe_status
 from aletheia.reasoning.findings import Finding, find
@@ -31,6 +32,7 @@ class SystemStatus:
     mode: str  # which provider embeds, and why it does
     usage: Sequence[UsageTotal]  # of every model
     cache: Sequence[HitRate]  # of every model
+    reserved: Reserved = field(default_factory=Reserved)  # for calls under way
     bounds: FindingSettings = field(default_factory=FindingSettings)  # of findings
 
     @property
@@ -82,6 +84,11 @@ class SystemStatus:
             if budget.limit is not None:
                 spent = f"{budget.spent:,} of {budget.limit:,}"
                 yield budget.name, spent, "spent" if budget.spent >= budget.limit else ""
+        if self.reserved.calls:
+            note = (
+                f"calls: {self.reserved.calls:,}, {self.reserved.usd:.6f} USD at most; in budgets"
+            )
+            yield "reserved for calls under way", f"{self.reserved.tokens:,} tokens", note
         for usage in self.usage:
             name = f"{usage.provider}: {usage.model}{' (mock)' if usage.is_mock else ''}"
             note = f"calls: {usage.calls:,}, {usage.usd:.6f} USD"

@@ -1,7 +1,7 @@
 """The console of every command: what others wrote moves and paints nothing on it."""
 
-import json
 from collections.abc import Callable, Iterable
+from json import dumps, loads
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, JustifyMethod, OverflowMethod, RenderableType
@@ -51,12 +51,19 @@ class TextConsole(Console):
             is_text = not segment.control and CONTROL.search(segment.text) is not None
             yield segment._replace(text=drop_controls(segment.text)) if is_text else segment
 
-    def print_json(self, json_text: str | None = None, *, data: Any = None, **options: Any) -> None:
+    def print_json(
+        self,
+        json: str | None = None,
+        *,
+        data: Any = None,
+        default: Callable[[Any], Any] | None = None,
+        **options: Any,
+    ) -> None:
         """Print JSON that says all of what it was given, control characters by their escapes."""
-        found = json.loads(json_text) if json_text is not None else data
-        written = json.dumps(found, ensure_ascii=False, default=options.get("default"))
-        has_controls = CONTROL.search(written) is not None
-        super().print_json(data=found, **options | {"ensure_ascii": has_controls})
+        found = loads(json) if json is not None else data
+        has_controls = CONTROL.search(dumps(found, ensure_ascii=False, default=default)) is not None
+        options["ensure_ascii"] = has_controls
+        super().print_json(data=found, default=default, **options)
 
 
 console = TextConsole()

@@ -1,6 +1,5 @@
 """The command `evaluate`: start an evaluation, wait for it, print the result."""
 
-import uuid
 from typing import Annotated
 
 import typer
@@ -14,6 +13,7 @@ from deployments.explaining import JsonOption, ProjectArgument, UserOption, plai
 from deployments.runs import explain_end, in_session, wait_for_run
 from tasks.auditing import record_command
 from tasks.clients.brain import get_evaluations
+from tasks.clients.store import get_store
 from tasks.evaluation import ask_for_evaluation, start_evaluation
 
 app = typer.Typer()
@@ -43,7 +43,7 @@ async def evaluate(
     stored = asked.stored
     if stored is None:
         wanted = {"project_id": project, "department": asked.request.department, "force": force}
-        await record_command("evaluate", {**wanted, "user_id": user}, id_=uuid.uuid4().hex)
+        await record_command(await get_store(), "evaluate", {**wanted, "user_id": user})
         run_id = await start_evaluation(store, asked.request)
         progress.print(f"Run {run_id}", markup=False)
         state = await wait_for_run(run_id)

@@ -1,9 +1,10 @@
 """What commands print, and how they end where something outside goes wrong."""
 
+import re
 from collections.abc import Generator
 from contextlib import contextmanager
 from http import HTTPStatus
-from typing import Annotated, Any, TypeAlias, cast
+from typing import Annotated, Any, Final, TypeAlias, cast
 
 import httpx
 import typer
@@ -14,6 +15,20 @@ from aletheia.errors import AletheiaError
 from deployments.console import console
 from deployments.environment import explain_refused_sign_in
 from deployments.processes import ProgramFailed
+
+MAX_SAID_CHARS: Final = 1500
+"""Characters that are shown of what a program said last."""
+
+_FRAMES: Final = re.compile(
+    r"^[ |+-]*(?:Exception Group )?Traceback \(most recent call last\):\n(?:[ \t|].*\n)*",
+    re.MULTILINE,
+)
+_LINKS: Final = frozenset(
+    {
+        "The above exception was the direct cause of the following exception:",
+        "During handling of the above exception, another exception occurred:",
+    }
+)
 
 JsonOption: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
 ProjectArgument: TypeAlias = Annotated[
@@ -52,7 +67,7 @@ def _explain(failure: Exception) -> str | None:
     match failure:
         case ProgramFailed():
             return (
-                f"\n{failure.program} {failure.reason}:\n{failure.tail}\n\n"
+                f"\n{failure.program} {failure.reason}:\n{shorten_output(failure.tail)}\n\n"
                 f"The rest is in {failure.log}\n"
                 "Fix what the last lines say and try again; `make down` ends what is left."
             )
@@ -69,6 +84,12 @@ def _explain(failure: Exception) -> str | None:
             )
         case _:
             return None
+
+
+def shorten_output(text: str) -> str:
+    """Return what a program said last, of tracebacks the errors alone; its log has all of it."""
+    said = [line for line in _FRAMES.sub("", text).splitlines() if line.strip()]
+    return "\n".join(line for line in said if line.strip() not in _LINKS)[-MAX_SAID_CHARS:]
 
 
 def _is_refused(failure: BaseException | None) -> bool:

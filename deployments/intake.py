@@ -1,7 +1,7 @@
 """Commands about intake: its status, pause and resume, dead letters and what became of a task."""
 
 import json
-import uuid
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -9,6 +9,7 @@ from rich.markup import escape
 
 from aletheia.analysis.processor import Lane
 from aletheia.intake.ledger import Ledger
+from aletheia.intake.models import IntakeStatus
 from aletheia.intake.trace import ModelCall, Trace, read_traces
 from aletheia.status import SystemStatus
 from deployments.console import console
@@ -66,7 +67,7 @@ async def pause(lane: LaneOption = None, task_type: TypeOption = None) -> None:
 
     Every shift obeys within one tick.
     """
-    await record_command("intake pause", _name_scope(lane, task_type), id_=uuid.uuid4().hex)
+    await record_command(await get_store(), "intake pause", _name_scope(lane, task_type))
     await (await _get_ledger()).set_paused(is_paused=True, lane=lane, task_type=task_type)
     if lane or task_type:
         named = f"Lane {lane}" if lane else f"The type {(task_type or '').lower()}"
@@ -79,7 +80,7 @@ async def pause(lane: LaneOption = None, task_type: TypeOption = None) -> None:
 @in_session
 async def resume(lane: LaneOption = None, task_type: TypeOption = None) -> None:
     """Allow shifts to claim tasks again, of a lane or type where one is named."""
-    await record_command("intake resume", _name_scope(lane, task_type), id_=uuid.uuid4().hex)
+    await record_command(await get_store(), "intake resume", _name_scope(lane, task_type))
     ledger = await _get_ledger()
     await ledger.set_paused(is_paused=False, lane=lane, task_type=task_type)
     left = await ledger.pauses()
@@ -92,6 +93,23 @@ def _name_scope(lane: Lane | None, task_type: str | None) -> dict[str, str]:
     """Name what a pause is about, for the audit log; all of intake where nothing is named."""
     scope = {"lane": lane, "type": task_type}
     return {name: value for name, value in scope.items() if value is not None}
+
+
+@intake.command()
+@in_session
+async def release(
+    older_than: Annotated[
+        float, typer.Option(min=1, metavar="MINUTES", help="Claims that were taken before that.")
+    ],
+) -> None:
+    """End leases of processes that are gone, so that the next tick takes their claims over.
+
+    A process that lives after all notices, and leaves what was taken from it alone.
+    """
+    details = {"older_than_minutes": older_than}
+    await record_command(await get_store(), "intake release", details)
+    count = await (await _get_ledger()).waking.release(older_than_s=older_than * 60)
+    say(f"{count:,} claims are released; the next tick takes them over.")
 
 
 @app.command()
@@ -159,7 +177,7 @@ def _show_status(status: SystemStatus) -> None:
     console.print(table)
     for finding in status.findings:
         console.print(f"[yellow]Finding:[/] {escape(str(finding))}")
-    console.print(f"Leases: {overview.held:,} held, {overview.expired:,} run out.")
+    _show_leases(overview)
     console.print(f"Dead letters: {sum(overview.dead.values()):,}.")
     for code, count in sorted(overview.dead.items()):
         console.print(f"  {count:,} {code}", markup=False)
@@ -171,6 +189,22 @@ def _show_status(status: SystemStatus) -> None:
             )
         console.print()
         console.print(table)
+
+
+def _show_leases(overview: IntakeStatus) -> None:
+    """Print who holds claims until when, and when tasks that wait go on."""
+    console.print(f"Leases: {overview.held:,} held, {overview.expired:,} run out.")
+    for holder in overview.holders:
+        until = _write_time(holder.until_s)
+        console.print(f"  {holder.claims:,} by {holder.owner}, until {until}", markup=False)
+    if overview.holders:
+        console.print("  [dim]`aletheia intake release` ends those of processes that are gone[/]")
+    if overview.waiting_until_s is not None:
+        console.print(f"Waiting tasks go on from {_write_time(overview.waiting_until_s)} on.")
+
+
+def _write_time(unix_s: float) -> str:
+    return f"{datetime.fromtimestamp(unix_s, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _show_trace(trace: Trace) -> None:

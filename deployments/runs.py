@@ -17,6 +17,7 @@ from aletheia.errors import AletheiaError
 from deployments.console import progress
 from deployments.environment import require_server
 from tasks.auditing import RECORDED, record_command
+from tasks.clients.store import get_store
 from tasks.runs import start_run
 from tasks.session import open_session
 
@@ -75,7 +76,7 @@ async def start_recorded(deployment: str, parameters: Mapping[str, Any]) -> Flow
     name, details = uuid.uuid4().hex, dict(parameters)
     if address := details.get("webhook_url"):
         details["webhook_url"] = show_webhook(address)
-    await record_command(deployment, details, id_=name)
+    await record_command(await get_store(), deployment, details, id_=name)
     return await start_run(deployment, parameters, idempotency_key=f"{RECORDED}{name}")
 
 

@@ -168,4 +168,6 @@ def _set_up(local: Local, variables: Mapping[str, str]) -> None:
     """Run `aletheia setup` as a command of its own, which means this server."""
     environment = local.environment() | dict(variables)
     if said := run_module(["deployments.cli", "setup"], ROOT, environment, SET_UP_TIMEOUT_S):
-        raise ProgramFailed("set-up", "failed", local.log("server"), said)
+        log = local.log("server").with_name("setup.log")
+        log.write_text(said)
+        raise ProgramFailed("set-up", "failed", log, said)

@@ -12,6 +12,7 @@ from typing import Any, Final
 from prefect.client.schemas.objects import FlowRun
 from prefect.runtime import flow_run
 
+from aletheia.documents import Documents
 from aletheia.store.audit import Actor, AuditLog
 from tasks.clients.store import get_store
 from tasks.runs import read_run
@@ -20,10 +21,12 @@ RECORDED: Final = "action:"
 """How the idempotency key of a run begins that is in the audit log already."""
 
 
-async def record_command(action: str, details: Mapping[str, Any], *, id_: str) -> None:
-    """Record, in a session, what somebody asks for at the command line."""
+async def record_command(
+    documents: Documents, action: str, details: Mapping[str, Any], *, id_: str | None = None
+) -> None:
+    """Record what somebody asks for at the command line."""
     actor = Actor(_name_user(), f"the command line, {socket.gethostname()}")
-    await AuditLog(await get_store()).record(actor, action, details, id_=id_)
+    await AuditLog(documents).record(actor, action, details, id_=id_)
 
 
 async def record_this_run() -> None:

@@ -46,6 +46,7 @@ from aletheia.telemetry import TelemetrySettings
 from blocks.secret_values import value_of
 from tasks.cancelling import WATCH_RARELY_S, Watch, watching
 from tasks.clients.telemetry import exporting_traces
+from tasks.ends import soften_ends
 
 _LOGGERS: Final = (
     "",
@@ -219,6 +220,7 @@ def _configure_logs(settings: LogSettings) -> None:
     """Log from the level that is set, and what goes to the console in the form that is set."""
     logging.getLogger("aletheia").setLevel(settings.log_level)
     logging.getLogger("prefect.task_runs").addFilter(_says_more_than_done)
+    soften_ends()
     root = logging.getLogger()
     consoles = [found for found in root.handlers if isinstance(found, PrefectConsoleHandler)]
     for console in consoles if settings.log_format == "json" else ():
@@ -231,7 +233,7 @@ def _configure_logs(settings: LogSettings) -> None:
 
 
 def _clean_logs() -> None:
-    """Let no handler write secrets, or what controls a terminal. Idempotent."""
+    """Make every handler write lines without secrets and what controls a terminal. Idempotent."""
     api = get_current_settings().api
     for secret in (api.auth_string, api.key):
         SECRETS.add(value_of(secret).partition(":")[2])  # of a name and a password

@@ -188,7 +188,7 @@ class Claims:
                 await self._rows.leave_out_row(row, fault)
                 continue
             claim = self._rows.claim_of(row, entry)
-            claim.was_taken_over = True
+            claim.was_taken_over, claim.was_kept = True, claim.state is RowState.KEPT
             if claim.state in (RowState.WAITING, RowState.QUEUED):
                 claim.state = RowState.PROCESSING
             as_read = {name: row[name] for name in ("token", "state", "lease_until")}

@@ -24,6 +24,7 @@ from aletheia.intake.models import IntakeStatus, RowState
 from aletheia.intake.pauses import Pauses, name_flag, read_pauses
 from aletheia.intake.reports import RESULTS, Reports
 from aletheia.intake.rows import FLAGS, LEASED, ROWS, Rows
+from aletheia.intake.waking import Waking
 from aletheia.metrics import DEAD_LETTERS, LANE_WAITING, LEDGER_ROWS, UNFINISHED_STATES
 from aletheia.settings import IntakeSettings
 from aletheia.store.clock import SYSTEM_CLOCK, Clock
@@ -51,6 +52,7 @@ class Ledger:
         self.claims = Claims(self.rows)
         self.reports = Reports(self.rows, settings)
         self.dead_letters = DeadLetters(self.rows)
+        self.waking = Waking(self.rows)
 
     async def prepare(self) -> None:
         """Make the look-ups fast. Idempotent."""
@@ -78,7 +80,15 @@ class Ledger:
             blocked_head=int(intake.get("blocked_head") or 0),
             unacknowledged=await self.reports.find_unacknowledged(),
             clock_ahead=await self.claims.strays.find_clock_ahead(),
+            holders=await self.waking.list_holders(),
+            waiting_until_s=await self._find_next_wait(),
         )
+
+    async def _find_next_wait(self) -> float | None:
+        """Return when the first of the tasks that wait goes on, Unix time; `None`: none waits."""
+        waiting = {"state": RowState.WAITING}
+        found = await self._documents.find(ROWS, waiting, sort="lease_until", limit=1)
+        return float(found[0]["lease_until"]) if found else None
 
     async def purge(self) -> int:
         """Delete what has outlived its use: results past their time, old rows and shifts."""

@@ -140,6 +140,7 @@ class Claim:
     counted_type: str = "invalid"  # see `aletheia.intake.counting`
     claimed_at: float = 0.0  # when this work began, Unix time, seconds
     was_taken_over: bool = False
+    was_kept: bool = False  # its report was kept by whoever had it before, who may have sent it
     was_reported: bool = False  # an earlier report of it was acknowledged
     is_dead_letter: bool = False  # one that the upstream has not taken back yet
     is_resend: bool = False  # listed as pending again after its report
@@ -259,6 +260,15 @@ class ClockAhead:
 
 
 @dataclass(frozen=True, slots=True)
+class LeaseHolder:
+    """Who holds leases that have not run out."""
+
+    owner: str
+    claims: int
+    until_s: float  # when the last of them runs out unless it is renewed, Unix time
+
+
+@dataclass(frozen=True, slots=True)
 class IntakeStatus:
     """The status of the ledger."""
 
@@ -273,3 +283,5 @@ class IntakeStatus:
     clock_ahead: ClockAhead | None = None  # what was found during the last day
     paused_lanes: tuple[str, ...] = ()
     paused_types: tuple[str, ...] = ()
+    holders: tuple[LeaseHolder, ...] = ()  # those with most leases first
+    waiting_until_s: float | None = None  # when the first of `waiting` goes on, Unix time

@@ -188,6 +188,10 @@ class Reporter:
         if claim.entry.origin == "pushed":
             await self._settle_callback(claim, answer)
             return
+        if isinstance(answer, Conflict) and _has_settled(claim, answer):
+            log.debug("task %r: reported before", claim.entry.id, extra=about_task(claim.entry.id))
+            await self._accept([claim])
+            return
         is_gone = isinstance(answer, NotFound) and (is_claim or claim.was_reported)
         level, what = logging.WARNING, "released"
         if isinstance(answer, Conflict) or is_gone:
@@ -225,7 +229,7 @@ class Reporter:
         self._say(logging.WARNING, task_id, what, answer)
 
     def _say(self, level: int, task_id: str, what: str, answer: AletheiaError) -> None:
-        """Say what became of a claim; in an outage, which all of them meet, once for all."""
+        """Log what became of a claim; in an outage, which all of them meet, once for all."""
         if isinstance(answer, Deferred | Unavailable):
             kind = f"{'processing' if what == 'released' else 'reports'} {answer.code}"
             self.repeated.say(
@@ -246,6 +250,15 @@ class Reporter:
         self._held.tally.count_outcome(task_type, "failed", failure["code"])
         task_id, code, said = claim.entry.id, failure["code"], failure["message"]
         log.warning("task %r failed: %s: %s", task_id, code, said, extra=about_task(task_id))
+
+
+def _has_settled(claim: Claim, conflict: Conflict) -> bool:
+    """Return whether what a report conflicts with may only be an earlier sending of the same body.
+
+    It was kept before it was first sent, and is sent again by whoever takes the claim over.
+    """
+    is_again = claim.was_kept or claim.report_tries > 0 or conflict.may_be_ours
+    return claim.body is not None and not claim.is_resend and is_again
 
 
 def _join(names: Iterable[str]) -> Iterator[str]:

@@ -29,11 +29,6 @@ MAX_BACKOFF_S: Final = 600
 MIN_PAUSE_S: Final = 1.0
 """Shortest wait for a breaker, seconds: its moment may have passed since it was read."""
 
-MAX_WOKEN: Final = 10_000
-"""Reports that are woken at once."""
-
-_AS_READ: Final = ("state", "token", "lease_until", "owner")
-
 
 class Reports:
     """The reports of one poller."""
@@ -119,28 +114,6 @@ class Reports:
         values = {**self._rows.report_failed(claim, why), **self._rows.released(pause_s)}
         await self._rows.write([claim], lambda _: Change(set=values))
         return pause_s
-
-    async def wake(self) -> int:
-        """Let reports that wait for the upstream be sent at once; return how many.
-
-        For when it answers again after an outage, which has made them wait ever longer. What it
-        asked to wait for itself waits on.
-        """
-        now_s = self._clock.unix_s()
-        waiting = {
-            "state": {"$in": [RowState.CLAIMED, RowState.KEPT]},
-            "owner": None,
-            "origin": None,
-            "lease_until": {"$gt": now_s},
-        }
-        found = await self._documents.find(ROWS, waiting, sort="lease_until", limit=MAX_WOKEN)
-        released = Change(set=self._rows.released())
-        updates = [
-            Update(row["_id"], released, {name: row[name] for name in _AS_READ})
-            for row in found
-            if row.get("asked_until", 0) <= now_s
-        ]
-        return sum(await self._documents.update(ROWS, updates))
 
     async def find_unacknowledged(self) -> Unacknowledged | None:
         """Return what is known of the reports whose answer was no acknowledgement, if any wait."""

@@ -140,13 +140,21 @@ class Shift:
         return collected
 
     async def _wake_reports(self) -> None:
-        """Send what waits since the upstream was away with the next tick, which is due now."""
-        if self._was_away:
-            self._was_away = False
-            self.poller.reporter.repeated.flush()
-            if woken := await self.poller.held.ledger.reports.wake():
-                log.info("the upstream answers: %d reports that wait are sent now", woken)
-                self._next_tick_at = self._now()
+        """Send what waits since the upstream was away with the next tick, which is due now.
+
+        A new shift has new settings, so that it tries what waits for a budget or a limit, too.
+        """
+        if not self._was_away:
+            return
+        self._was_away = False
+        self.poller.reporter.repeated.flush()
+        waking = self.poller.held.ledger.waking
+        reports = await waking.wake_reports()
+        bounded = await waking.wake_bounded() if self.ticks <= 1 else 0
+        if reports or bounded:
+            said = "%d reports and %d tasks that wait for a bound are tried now"
+            log.info(said, reports, bounded)
+            self._next_tick_at = self._now()
 
     async def is_open(self) -> bool:
         """Return whether anything more may be claimed: there is time left, and no pause."""

@@ -136,7 +136,7 @@ class CircuitBreaker:
         to come unless this fails.
         """
         before = PROBING.get()
-        PROBING.set(permit.probe is not None)
+        PROBING.set(before or permit.probe is not None)
         try:
             yield
         except BaseException as error:

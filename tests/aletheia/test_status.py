@@ -6,6 +6,7 @@ from typing import Any
 
 from aletheia.brain.outbox import BrainStatus
 from aletheia.intake.models import IntakeStatus
+from aletheia.llm.reserved import Reserved
 from aletheia.llm.usage import BudgetUsage, UsageTotal
 from aletheia.resilience.breaker import BreakerState, State
 from aletheia.resilience.limits import Tier, TierUsage
@@ -42,6 +43,9 @@ def test_the_ledger_stands_beside_everything_else_in_json():
         "blocked_head": 0,
         "unacknowledged": None,
         "clock_ahead": None,
+        "holders": [],
+        "waiting_until_s": None,
+        "reserved": {"calls": 0, "tokens": 0, "usd": "0"},
         "mode": "mock: for a test",
         "breakers": [],
         "limits": {},
@@ -152,3 +156,18 @@ def test_findings_are_part_of_the_status():
 
 def test_where_all_is_well_nothing_is_found():
     assert status_of().as_json()["findings"] == []
+
+
+def test_what_budgets_count_for_calls_under_way_stands_beside_what_was_used():
+    status = status_of(
+        budgets=[BudgetUsage("BUDGET_USD_PER_DAY", Decimal(5), Decimal("1.25"), DUE)],
+        usage=[UsageTotal("openai", "m", "chat", False, 3, 900, Decimal("0.25"))],
+        reserved=Reserved(2, 8_000, Decimal(1)),
+    )
+    lines = {row["what"]: (row["state"], row["note"]) for row in status.rows()}
+    assert lines["BUDGET_USD_PER_DAY"][0] == "1.25 of 5"
+    assert lines["reserved for calls under way"] == (
+        "8,000 tokens",
+        "calls: 2, 1.000000 USD at most; in budgets",
+    )
+    assert lines["openai: m"][1] == "calls: 3, 0.250000 USD"

@@ -3,10 +3,50 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import typer
 
 from deployments import ROOT
+from deployments.explaining import MAX_SAID_CHARS, explained, shorten_output
+from deployments.processes import ProgramFailed
+
+TRACEBACK = """Saving blocks
+Traceback (most recent call last):
+  File "a.py", line 1, in one
+    raise ValueError("deep")
+ValueError: deep
+
+The above exception was the direct cause of the following exception:
+
+Traceback (most recent call last):
+  File "b.py", line 2, in two
+    raise OSError("the port is taken")
+OSError: the port is taken
+"""
+
+
+def test_of_a_traceback_the_errors_alone_are_shown():
+    assert shorten_output(TRACEBACK).splitlines() == [
+        "Saving blocks",
+        "ValueError: deep",
+        "OSError: the port is taken",
+    ]
+    assert len(shorten_output("x" * 10_000)) == MAX_SAID_CHARS
+    assert shorten_output("") == ""
+
+
+def test_a_program_that_failed_is_explained_in_a_few_lines(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+):
+    failed = ProgramFailed("set-up", "failed", tmp_path / "setup.log", TRACEBACK * 10)
+    with pytest.raises(typer.Exit), explained():
+        raise failed
+    shown = capsys.readouterr().out
+    assert "File " not in shown
+    assert "OSError: the port is taken" in shown
+    assert "setup.log" in shown
 
 
 @pytest.mark.timeout(300)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Generator
 from pathlib import Path
 
@@ -12,11 +13,14 @@ from typer.testing import CliRunner
 from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.errors import InvalidTask, Refused
 from aletheia.intake.ledger import Ledger
-from aletheia.intake.models import NewTask
+from aletheia.intake.models import IntakeStatus, LeaseHolder, NewTask
 from aletheia.intake.parsing import parse_page
 from aletheia.settings import IntakeSettings
+from aletheia.store.audit import AuditEntry, AuditLog
+from aletheia.store.clock import Clock
 from deployments import intake
 from tasks.session import current_session, open_session
+from tests.deployments.printing import printed
 
 ENTRIES = [
     {"id": "t1", "type": "no_such_type", "state": "PENDING", "data": {"text": "secret words"}},
@@ -89,3 +93,51 @@ def test_a_trace_shows_states_and_reasons_but_no_content():
 def test_a_task_that_nobody_knows_is_no_success():
     assert "knows no such task" in run("trace", "t9", code=1)
     assert json.loads(run("trace", "t9", "--json", code=1)) == []
+
+
+def test_who_holds_claims_is_said_and_they_can_be_released(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    async def claim() -> None:
+        documents = EmbeddedDocuments(tmp_path)
+        await documents.open()
+        long_ago = Clock(unix_s=lambda: time.time() - 100)
+        settings = IntakeSettings(lease_seconds=3600)
+        ledger = Ledger(documents, settings, owner="host/[7]", clock=long_ago)
+        (entry,) = parse_page([{**ENTRIES[1], "id": "t3"}], max_entry_bytes=10_000).entries
+        await ledger.claims.claim([NewTask(entry, "m", 1)])
+        await documents.close()
+
+    monkeypatch.setenv("LEASE_SECONDS", "3600")
+    asyncio.run(claim())
+    assert "0 claims are released" in run("intake", "release", "--older-than", "60")
+    assert "1 claims are released" in run("intake", "release", "--older-than", "1")
+    (acted, *_) = asyncio.run(read_audit(tmp_path))
+    assert (acted.action, acted.details) == ("intake release", {"older_than_minutes": 1.0})
+    assert acted.source.startswith("the command line, ")
+
+
+async def read_audit(directory: Path) -> list[AuditEntry]:
+    documents = EmbeddedDocuments(directory)
+    await documents.open()
+    entries = await AuditLog(documents).newest(10)
+    await documents.close()
+    return entries
+
+
+def test_who_holds_claims_until_when_is_printed():
+    holder = LeaseHolder("host/[7]", 86, 1_800_000_000.0)
+    overview = IntakeStatus(
+        is_paused=False,
+        states={},
+        held=86,
+        expired=0,
+        waiting=28,
+        dead={},
+        holders=(holder,),
+        waiting_until_s=1_800_000_300.0,
+    )
+    shown = printed(lambda: intake._show_leases(overview))
+    assert "86 by host/[7], until 2027-01-15 08:00:00 UTC" in shown
+    assert "aletheia intake release" in shown
+    assert "Waiting tasks go on from 2027-01-15 08:05:00 UTC on." in shown

@@ -5,7 +5,7 @@ import json
 import re
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from http import HTTPStatus
 from statistics import median
@@ -26,7 +26,7 @@ from aletheia.adapters.http_answers import (
     read_date,
 )
 from aletheia.adapters.upstream.pages import ENVELOPES, read_int, read_page, read_tolerantly
-from aletheia.adapters.upstream.sign_in import SignIn
+from aletheia.adapters.upstream.sign_in import SIGN_IN, SignIn
 from aletheia.errors import AletheiaError, Conflict, TimedOut, Unavailable, Unreachable
 from aletheia.intake.ports import UPSTREAM, Upstream
 from aletheia.metrics import UPSTREAM_DURATION, UPSTREAM_REQUESTS
@@ -191,14 +191,15 @@ class HttpUpstream:
 
 
 class GuardedUpstream:
-    """Leaves an upstream alone that failed too often.
+    """Leaves an upstream alone that failed too often, or a server that it signs in at.
 
-    As long as all goes well only pages ask the breaker: a report costs no read of the store.
+    Each has a breaker of its own, so that what is away is called by its name. As long as all goes
+    well only pages ask the breakers: a report costs no read of the store.
     """
 
     def __init__(self, inner: Upstream, breakers: CircuitBreaker) -> None:
         self._inner, self._breakers = inner, breakers
-        self._permit: Permit | None = None
+        self._permits: Mapping[str, Permit] | None = None
 
     async def pending(self, limit: int) -> list[object]:
         """Read a page; raise `BreakerOpen` where the upstream is left alone."""
@@ -207,8 +208,8 @@ class GuardedUpstream:
 
     async def report(self, task_id: str, body: bytes) -> None:
         """Send a report; raise `BreakerOpen` where the upstream is left alone."""
-        permit = self._permit
-        if permit is None:
+        permits = self._permits
+        if permits is None:
             async with self._guarding():
                 await self._inner.report(task_id, body)
             return
@@ -216,18 +217,31 @@ class GuardedUpstream:
             await self._inner.report(task_id, body)
         except AletheiaError as error:
             if is_breaker_failure(error):
-                self._permit = None
-                await self._breakers.fail(permit, str(error))
+                self._permits = None
+                await self._breakers.fail(permits[_owner_of(error)], str(error))
             raise
 
     @asynccontextmanager
     async def _guarding(self) -> AsyncGenerator[None]:
-        """Ask the breaker, and know after a success that nobody has to for a while."""
-        self._permit = None
-        async with self._breakers.guarding(UPSTREAM) as permit:
+        """Ask the breakers, and know after a success that nobody has to for a while."""
+        self._permits = None
+        permits: dict[str, Permit] = {}
+        async with AsyncExitStack() as stack:
+            for name in (SIGN_IN, UPSTREAM):
+                permits[name] = await self._breakers.admit(name)
+                recording = self._breakers.recording(
+                    permits[name], spares=lambda error, name=name: _owner_of(error) != name
+                )
+                await stack.enter_async_context(recording)
             yield
         # What a probe has closed has another generation.
-        self._permit = permit if permit.probe is None else None
+        is_probe = any(permit.probe is not None for permit in permits.values())
+        self._permits = None if is_probe else permits
+
+
+def _owner_of(error: BaseException) -> str:
+    """Return the name of what an error is about."""
+    return SIGN_IN if getattr(error, "dependency", None) == SIGN_IN else UPSTREAM
 
 
 def _read_acknowledgement(answer: Answer, sent: bytes) -> None:

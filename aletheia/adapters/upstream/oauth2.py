@@ -15,12 +15,10 @@ from yarl import URL
 
 from aletheia.adapters.http import HttpClient, is_token, read_address
 from aletheia.adapters.http_answers import Answer, as_text, excerpt, load_object
+from aletheia.adapters.upstream.sign_in import SIGN_IN
 from aletheia.errors import BadAnswer, Misconfigured, Refused, Unauthorized, Unavailable
 from aletheia.metrics import SIGN_INS
 from aletheia.series import Note, forget
-
-SIGN_IN: Final = "sign-in"
-"""What errors call the token endpoint."""
 
 LEEWAY_S: Final = 60.0
 """How long before its end a token is replaced; a tenth of its life where that is shorter."""

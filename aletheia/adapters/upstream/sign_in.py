@@ -1,9 +1,12 @@
 """How a client proves to the upstream who it is."""
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from aletheia.adapters.http import is_token
 from aletheia.errors import Misconfigured
+
+SIGN_IN: Final = "sign-in"
+"""What errors and breakers call the token endpoint."""
 
 
 class SignIn(Protocol):

@@ -1,12 +1,14 @@
 """Answers that come late, or of another kind: nothing is sent twice with different results."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
 
-from aletheia.errors import AletheiaError, Conflict, InvalidTask, Refused
+from aletheia.errors import AletheiaError, Conflict, InvalidTask, Refused, Unavailable
+from aletheia.intake.models import Claim
 from aletheia.intake.pipeline import drain
 from aletheia.intake.poller import Poller
 from aletheia.intake.ports import UPSTREAM, Upstream
@@ -235,3 +237,27 @@ async def test_a_shift_that_went_on_after_a_pause_claims_again(bench: Bench):
     poller.held.stop(is_stopping=False)
     await bench.drain(poller)
     assert await bench.states() == {"t": "reported"}
+
+
+async def test_a_conflict_with_our_own_report_that_went_unrecorded_is_a_report(bench: Bench):
+    async def die(claims: object) -> list[Claim]:
+        del claims
+        raise Unavailable("store", "it was killed before it wrote the answer down")
+
+    bench.add("t")
+    poller = poller_of(bench, bench.client)
+    poller.held.ledger.reports.accepted = die  # pyright: ignore[reportAttributeAccessIssue] - a method is replaced by a function
+    with contextlib.suppress(Unavailable):
+        await bench.drain(poller)
+    assert await bench.states() == {"t": "kept"}
+    bench.clock.now += 10_000
+
+    def conflict(task_id: str, body: bytes) -> AletheiaError | None:
+        del task_id
+        return Conflict(UPSTREAM, 409, "it is settled") if b"succeeded" in body else None
+
+    poller = await bench.drain(poller_of(bench, Answering(bench.client, after=conflict)))
+    assert await bench.states() == {"t": "reported"}
+    assert (poller.held.tally.conflicts, poller.held.tally.succeeded) == (0, 1)
+    assert len(set(results(bench, "t"))) == 1
+    assert bench.processors.computed == [["hello"]]

@@ -165,8 +165,8 @@ async def test_a_report_that_the_upstream_asked_to_wait_is_not_woken(bench: Benc
             await bench.client.report(task_id, body)
 
     await bench.drain(Poller(Limiting(), ledger, bench.processors))
-    assert await ledger.reports.wake() == 1
-    assert await ledger.reports.wake() == 0
+    assert await ledger.waking.wake_reports() == 1
+    assert await ledger.waking.wake_reports() == 0
     rows = await bench.rows()
     assert rows["limited"]["lease_until"] > bench.clock.now + 200
     assert rows["late"]["lease_until"] <= bench.clock.now

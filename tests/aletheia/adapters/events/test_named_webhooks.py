@@ -25,13 +25,13 @@ class Blocks(dict[str, str]):
 async def test_an_event_goes_to_the_address_that_a_block_holds_now(
     receiver: FakeWebhook, event: SavedEvent
 ):
-    blocks = Blocks(shop=f" {receiver.url}/first?token=of-the-first-one\n")
+    blocks = Blocks(news=f" {receiver.url}/first?token=of-the-first-one\n")
     async with webhooks() as sender:
         named = NamedWebhooks(sender, blocks.read)
-        await named.check("block:shop")
-        await named.send("block:shop", event)
-        blocks["shop"] = f"{receiver.url}/second"
-        await named.send("block:shop", event)
+        await named.check("block:news")
+        await named.send("block:news", event)
+        blocks["news"] = f"{receiver.url}/second"
+        await named.send("block:news", event)
         await named.send(f"{receiver.url}/plain", event)
     paths = [delivery.path for delivery in receiver.deliveries]
     names = [path.partition("?")[0].rpartition("/")[2] for path in paths]
@@ -65,7 +65,7 @@ async def test_what_leads_nowhere_is_refused_and_no_secret_is_shown(
 @pytest.mark.parametrize(
     ("address", "shown"),
     [
-        ("block:shop", "block:shop"),
+        ("block:news", "block:news"),
         ("https://u:p@e.example/services/T0/secret", "https://e.example/…"),
         ("block:https://u:p@e.example", "…"),
     ],

@@ -134,3 +134,35 @@ async def test_a_probe_page_that_fails_keeps_reports_away(scene: Scene, clock: C
         await scene.one.pending(1)
     with pytest.raises(BreakerOpen):
         await scene.one.report("t", b"{}")
+
+
+async def test_a_server_for_sign_in_that_is_away_is_called_by_its_name(scene: Scene):
+    away = Unavailable("sign-in", "connection lost")
+    await scene.one.pending(10)
+    for _ in range(3):
+        scene.upstream.answers = [away]
+        with pytest.raises(Unavailable):
+            await scene.one.report("t", b"{}")
+    calls = scene.upstream.calls
+    for asking in (scene.one.report("t", b"{}"), scene.other.pending(1)):
+        with pytest.raises(BreakerOpen, match="sign-in"):
+            await asking
+    assert scene.upstream.calls == calls
+    states = {found.dependency: found.state for found in await scene.breakers.states()}
+    assert states["sign-in"] is State.OPEN
+    assert states.get("upstream", State.CLOSED) is State.CLOSED
+
+
+async def test_a_probe_that_signs_in_closes_its_breaker_whatever_the_upstream_answers(
+    scene: Scene, clock: Clock
+):
+    for _ in range(3):
+        scene.upstream.answers = [Unavailable("sign-in", "connection lost")]
+        with pytest.raises(Unavailable):
+            await scene.one.pending(1)
+    clock.move(seconds=61)
+    scene.upstream.answers = [Refused("upstream", 404, "no")]
+    with pytest.raises(Refused):
+        await scene.one.pending(1)
+    assert {found.state for found in await scene.breakers.states()} == {State.CLOSED}
+    assert await scene.one.pending(1) == [1]
