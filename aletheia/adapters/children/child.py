@@ -32,6 +32,7 @@ from aletheia.adapters.children.limits import (
     limit_process,
     limit_processor,
     resident_bytes,
+    yield_processor,
 )
 from aletheia.adapters.local.wire import Header, pack_frame
 from aletheia.errors import AletheiaError, ComputeFailed, InvalidTask
@@ -167,6 +168,7 @@ def main(arguments: Sequence[str]) -> None:
     control, answers, memory_bytes, parent = map(int, arguments)
     die_with(parent)
     limit_process(memory_bytes)
+    yield_processor()
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     waiting: queue.SimpleQueue[tuple[Header, list[int]]] = queue.SimpleQueue()
     requests = socket.socket(fileno=control)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from aletheia.adapters.children.limits import (
+    NICENESS,
     JobLimits,
     limit_process,
     limit_processor,
@@ -95,3 +96,8 @@ def test_limits_are_data():
     assert limits.piece_s is None
     with pytest.raises(AttributeError):
         limits.wall_s = 3  # pyright: ignore[reportAttributeAccessIssue] - it is frozen
+
+
+def test_a_child_yields_to_processes_that_somebody_waits_for():
+    ran = run("yield_processor(); yield_processor(); print(os.nice(0))")
+    assert int(ran.stdout) >= NICENESS, ran.stderr
