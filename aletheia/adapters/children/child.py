@@ -29,6 +29,7 @@ import orjson
 
 from aletheia.adapters.children.limits import (
     die_with,
+    leave_network,
     limit_process,
     limit_processor,
     resident_bytes,
@@ -166,6 +167,7 @@ def _failed(error: AletheiaError, is_well: bool) -> Header:
 def main(arguments: Sequence[str]) -> None:
     """Do the jobs that are asked for, one at a time, until the parent is gone."""
     control, answers, memory_bytes, parent = map(int, arguments)
+    leave_network()
     die_with(parent)
     limit_process(memory_bytes)
     yield_processor()
