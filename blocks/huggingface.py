@@ -24,7 +24,7 @@ class HuggingFaceCredentials(CredentialsBlock):
     )
 
     def get_client(self, kind: "type[HuggingFaceHub] | None" = None) -> "HuggingFaceHub":
-        """Build a client of the hub, of a class that fetches other files; it holds no connection."""
+        """Build a client of the hub, of `kind` where other files are wanted; nothing is open."""
         from aletheia.adapters.local.hub import HuggingFaceHub  # noqa: PLC0415 - slow to import
 
         settings = ModelSettings()
