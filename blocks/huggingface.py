@@ -23,12 +23,12 @@ class HuggingFaceCredentials(CredentialsBlock):
         description="Token that may read gated models; none is needed for open ones.",
     )
 
-    def get_client(self) -> "HuggingFaceHub":
-        """Build a client of the hub; it holds no connection."""
+    def get_client(self, kind: "type[HuggingFaceHub] | None" = None) -> "HuggingFaceHub":
+        """Build a client of the hub, of `kind` where other files are wanted; nothing is open."""
         from aletheia.adapters.local.hub import HuggingFaceHub  # noqa: PLC0415 - slow to import
 
         settings = ModelSettings()
-        return HuggingFaceHub(
+        return (kind or HuggingFaceHub)(
             cache_dir=settings.model_cache_dir,
             token=value_of(self.token) or None,
             max_bytes=settings.max_model_size,

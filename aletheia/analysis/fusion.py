@@ -119,9 +119,9 @@ def compare_statements(one: Material, two: Material) -> tuple[list[Claim], list[
 
 def share_key_terms(one: Material, two: Material) -> list[Claim]:
     """Return the key terms that two modalities have in common, the weightiest first."""
-    terms = {_stems(term.term): term for term in find_key_terms(one.spans(), KEY_TERMS)}
+    terms = {_stems(term.term): term for term in find_key_terms(one.spans, KEY_TERMS)}
     claims: list[Claim] = []
-    for other in find_key_terms(two.spans(), KEY_TERMS):
+    for other in find_key_terms(two.spans, KEY_TERMS):
         term = terms.get(_stems(other.term))
         places = [one.find(term.term), two.find(other.term)] if term else []
         found = [place for place in places if place is not None]

@@ -4,6 +4,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final, Literal, TypeAlias, cast, get_args
 
 from pydantic import BaseModel, Field
@@ -50,7 +51,7 @@ class Segment:
     end_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Material:
     """The text of a modality, and what tells where a place of it is."""
 
@@ -59,13 +60,14 @@ class Material:
     document: DocumentText | None = None
     segments: Sequence[Segment] = ()
 
+    @cached_property
     def spans(self) -> list[Span]:
-        """Return its sentences, in order."""
+        """Its sentences, in order; of a long document that takes seconds."""
         return split_spans(self.text)
 
     def statements(self, limit: int = MAX_STATEMENTS) -> list[Span]:
         """Return the sentences that say something, of every part of it, at most `limit`."""
-        candidates = choose_candidates(self.spans())
+        candidates = choose_candidates(self.spans)
         return [candidates[index] for index in choose_central(candidates, limit)]
 
     def place(self, start: int, end: int) -> Place:

@@ -40,6 +40,7 @@ from aletheia.analysis.written_fusion import WrittenFusion, write_fusion
 from aletheia.errors import AletheiaError, ComputeFailed, Deferred, InvalidTask, Unavailable
 from aletheia.text.key_terms import find_key_terms
 from aletheia.text.language import guess_language
+from aletheia.text.spans import split_spans
 
 TASK_TYPE: Final = "multimodal_analysis"
 
@@ -210,7 +211,7 @@ class MultimodalAnalysis(SingleProcessor[MultimodalAnalysisInput]):
         findings.length = len(material.text)
         if findings.language is None:
             findings.language = guess_language(material.text[:LANGUAGE_CHARS])
-        terms = await asyncio.to_thread(find_key_terms, material.spans(), MAX_TERMS)
+        terms = await asyncio.to_thread(lambda: find_key_terms(material.spans, MAX_TERMS))
         findings.key_terms = [term.term for term in terms]
         found = await self._ask(SENTIMENT, {"text": material.text[:SENTIMENT_CHARS]})
         if isinstance(found, AletheiaError):
@@ -250,9 +251,10 @@ class MultimodalAnalysis(SingleProcessor[MultimodalAnalysisInput]):
         written, fallback = await self._write(said)
         if written is not None:
             return fuse_analysis(fusion, said, written=written), written.tokens
-        if not said:
-            return fuse_analysis(fusion, said), 0
-        summary = await self._summarizer.summarize("\n\n".join(part.text for part in said))
+        spans = await asyncio.to_thread(split_spans, "\n\n".join(part.text for part in said))
+        if not spans:  # emoji alone, or silence
+            return fuse_analysis(fusion, said, fallback=fallback), 0
+        summary = await self._summarizer.summarize_spans(spans)
         return fuse_analysis(fusion, said, summary=summary, fallback=fallback), summary.tokens
 
     async def _write(self, said: Sequence[Material]) -> tuple[WrittenFusion | None, str]:

@@ -4,6 +4,7 @@ What the model claims is dropped where it names a statement that does not exist,
 none of its statements gives, or rests an agreement or a conflict on one modality alone.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -58,7 +59,7 @@ async def write_fusion(chat: Asker, materials: Sequence[Material]) -> WrittenFus
         InvalidTask: `no_valid_claim`; nothing of its account could be checked.
         AletheiaError: as `Asker.ask`, and as `read_answer`.
     """
-    shown = _number_statements(materials)
+    shown = await asyncio.to_thread(_number_statements, materials)
     texts = {
         material.name: {
             id_: span.shown for id_, (owner, span) in shown.items() if owner is material

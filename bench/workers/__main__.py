@@ -1,6 +1,8 @@
 """What workers cost, and what hostile files do to them: `python -m bench.workers`.
 
-Parts: `pdf` (500 pages in a child beside bare pypdfium2), `mutations` (2,000 damaged files a type).
+Parts: `pdf` (500 pages in a child beside bare pypdfium2), `mutations` (2,000 damaged files a type),
+`media` (an embedding's latency beside media at work), `lanes` (two workers against one; faulty
+types beside sound ones), `models` (int8 beside full precision).
 Prints a table, and one JSON object on its last line; figures beyond their bounds are `missed`.
 """
 
@@ -14,6 +16,9 @@ from rich.table import Table
 from aletheia.analysis.file_settings import DecoderSettings
 from aletheia.analysis.ports import DocumentType
 from bench.figures import console, describe_machine, find_missed, print_json
+from bench.workers.lanes import measure_faults, measure_two_workers
+from bench.workers.media import measure_media
+from bench.workers.models import measure_int8
 from bench.workers.mutations import Outcome, run_mutations
 from bench.workers.pdf import PAGES, measure_pdf
 from tests.fakes.samples import (
@@ -25,12 +30,17 @@ from tests.fakes.samples import (
     sentences,
 )
 
-PARTS: Final = ("pdf", "mutations")
+PARTS: Final = ("pdf", "mutations", "media", "lanes", "models")
 
 BOUNDS: Final[Mapping[str, tuple[str, float]]] = {
     "pdf_ratio": ("max", 1.1),
     "unexpected": ("max", 0),
     "peak_share": ("max", 1.0),
+    "embedding_p95_with_media": ("max", 1.2),
+    "lane_two_workers": ("min", 1.8),
+    "rate_beside_faults": ("min", 0.9),
+    "int8_speed_up": ("min", 1.2),
+    "int8_mean_cosine": ("min", 0.98),
 }
 
 SAMPLES: Final[Mapping[DocumentType, bytes]] = {
@@ -64,6 +74,12 @@ async def main(parts: Sequence[str], files: int, seed: int) -> None:
         figures["unexpected"] = sum(len(outcome.unexpected) for outcome in outcomes)
         figures["peak_share"] = max(outcome.peak_bytes for outcome in outcomes) / limit
         details = {outcome.type: describe(outcome) for outcome in outcomes}
+    if "media" in parts:
+        figures |= await measure_media()
+    if "lanes" in parts:
+        figures |= {**await measure_two_workers(), **await measure_faults()}
+    if "models" in parts:
+        figures |= await asyncio.to_thread(measure_int8)
     show(figures, details)
     bounds = {name: bound for name, bound in BOUNDS.items() if name in figures}
     rounded = {name: round(value, 4) for name, value in figures.items()}

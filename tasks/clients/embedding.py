@@ -6,6 +6,7 @@ from aletheia.adapters.embedding.input_limits import InputLimits
 from aletheia.adapters.embedding.items import ItemModel, embed_with, name_vectors_of
 from aletheia.adapters.embedding.remote import EmbedderPlan
 from aletheia.adapters.local.embedder import LocalEmbedder
+from aletheia.adapters.local.hub import HuggingFaceHub
 from aletheia.adapters.local.source import ModelSources
 from aletheia.adapters.metering import Recorded
 from aletheia.adapters.mock.embedder import MockEmbedder
@@ -139,13 +140,18 @@ async def get_ollama_embedder() -> OllamaEmbedder:
     return OllamaEmbedder(await get_ollama(), plan, settings.supported_models, uses=uses)
 
 
-async def get_model_sources(settings: EmbeddingSettings) -> ModelSources:
-    """Return the places where local models are looked for."""
+async def get_hub(kind: type[HuggingFaceHub] = HuggingFaceHub) -> HuggingFaceHub:
+    """Return the hub that models come from, with the token of its block, if there is one."""
     try:
         account = await load_block(HuggingFaceCredentials)
     except Misconfigured:
         account = HuggingFaceCredentials()
-    return ModelSources.from_settings(settings, account.get_client())
+    return account.get_client(kind)
+
+
+async def get_model_sources(settings: EmbeddingSettings) -> ModelSources:
+    """Return the places where local models are looked for."""
+    return ModelSources.from_settings(settings, await get_hub())
 
 
 @once

@@ -29,9 +29,11 @@ import orjson
 
 from aletheia.adapters.children.limits import (
     die_with,
+    leave_network,
     limit_process,
     limit_processor,
     resident_bytes,
+    yield_processor,
 )
 from aletheia.adapters.local.wire import Header, pack_frame
 from aletheia.errors import AletheiaError, ComputeFailed, InvalidTask
@@ -165,8 +167,10 @@ def _failed(error: AletheiaError, is_well: bool) -> Header:
 def main(arguments: Sequence[str]) -> None:
     """Do the jobs that are asked for, one at a time, until the parent is gone."""
     control, answers, memory_bytes, parent = map(int, arguments)
+    leave_network()
     die_with(parent)
     limit_process(memory_bytes)
+    yield_processor()
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     waiting: queue.SimpleQueue[tuple[Header, list[int]]] = queue.SimpleQueue()
     requests = socket.socket(fileno=control)

@@ -3,7 +3,7 @@
 import importlib
 import operator
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -45,6 +45,8 @@ class HuggingFaceHub:
         max_bytes: of a model that is downloaded.
     """
 
+    wanted: Sequence[str] = FILES_WANTED
+    unwanted: Sequence[str] = FILES_UNWANTED
     endpoint: str | None = None
     _cache_dir: Path | None = None
     _token: str | None = None
@@ -136,8 +138,8 @@ class HuggingFaceHub:
             raise OSError(f"{type(error).__name__}: {error}") from error
         wanted = hub.utils.filter_repo_objects(
             files,
-            allow_patterns=FILES_WANTED,
-            ignore_patterns=FILES_UNWANTED,
+            allow_patterns=list(self.wanted),
+            ignore_patterns=list(self.unwanted),
             key=operator.attrgetter("path"),
         )
         return sum(int(file.size) for file in wanted)
@@ -170,8 +172,8 @@ class HuggingFaceHub:
                 cache_dir=self._cache_dir,
                 token=self._token or False,
                 local_files_only=is_offline,
-                allow_patterns=FILES_WANTED,
-                ignore_patterns=FILES_UNWANTED,
+                allow_patterns=list(self.wanted),
+                ignore_patterns=list(self.unwanted),
                 tqdm_class=_bounded_progress(self.max_bytes),
             )
         ).absolute()

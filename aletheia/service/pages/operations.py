@@ -14,6 +14,7 @@ from aletheia.service.health import Alive, Breaker, Check, Limit, Readiness
 from aletheia.service.operations import (
     DeadLetterRow,
     DeadLettersPage,
+    LaneWorkerRow,
     WorkerRow,
     WorkersPage,
 )
@@ -51,6 +52,13 @@ BREAKERS: Final[Mapping[str, str]] = {
     "half_open": "one call is tried",
     "open": "no calls for now",
 }
+LANE_WORKER_STATES: Final[Mapping[str, tuple[str, str]]] = {
+    "working": ("At work", "good"),
+    "idle": ("Waits for tasks", "good"),
+    "lost": ("Lost: it is silent, and others take what it had", "bad"),
+}
+"""What states of runs that compute tasks mean, and how they look."""
+
 _CHECKS: Final[Mapping[str, str]] = {
     "ok": "answers",
     "missing": "not set up",
@@ -116,7 +124,7 @@ class Operations:
         )
         add(
             "Workers",
-            "The programs that carry out runs.",
+            "The programs that carry out runs, and the runs that compute tasks.",
             self._load_workers,
             _draw_workers,
         )
@@ -294,10 +302,12 @@ def _draw_budget(budget: BudgetRow) -> None:
 def _draw_workers(found: WorkersPage) -> None:
     if not found.workers:
         ui.label("No worker was ever heard of, so no run is carried out.").classes("soft note")
-        return
     with ui.element("div").classes("cards"):
         for worker in found.workers:
             _draw_worker(worker)
+        for running in found.lane_workers:
+            if running.state != "ended":
+                _draw_lane_worker(running)
 
 
 def _draw_worker(worker: WorkerRow) -> None:
@@ -306,6 +316,17 @@ def _draw_worker(worker: WorkerRow) -> None:
         said, style = ("At work", "good") if worker.is_online else ("Not heard of lately", "bad")
         ui.label(said).classes(f"state {style}")
         ui.label(f"Pool {worker.pool} · heard of {say_time(worker.seen_at)}").classes("soft")
+
+
+def _draw_lane_worker(worker: LaneWorkerRow) -> None:
+    with ui.element("div").classes("card"):
+        ui.label(f"Lane {worker.lane}").classes("name")
+        said, style = LANE_WORKER_STATES.get(worker.state, (worker.state, "soft"))
+        ui.label(said).classes(f"state {style}")
+        ui.label(f"{cut(worker.id)} · heard of {say_time(worker.seen_at)}").classes("soft")
+        add_facts([("Done", say_number(worker.succeeded)), ("Failed", say_number(worker.failed))])
+        if worker.tasks:
+            ui.label(cut(f"Works on {', '.join(worker.tasks)}")).classes("text")
 
 
 def _draw_readiness(readiness: Readiness) -> None:

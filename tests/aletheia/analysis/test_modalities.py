@@ -30,7 +30,7 @@ def test_a_place_in_a_recording_has_its_time():
 
 def test_a_sentence_over_several_segments_takes_their_time():
     spoken = read_transcription(SPOKEN)
-    (_, second) = spoken.spans()
+    (_, second) = spoken.spans
     place = spoken.place(second.start, second.end)
     assert (place.start_s, place.end_s) == (3.0, 9.0)
 

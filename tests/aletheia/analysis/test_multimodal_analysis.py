@@ -298,3 +298,9 @@ async def test_an_input_that_makes_no_sense_is_found_out_before_any_work(
 async def test_any_text_has_an_analysis(text: str):
     found = await result_of(build(), text=text, document="report")
     assert found["modalities"]["text"]["length"] == len(text)
+
+
+async def test_a_text_without_a_word_has_an_analysis_without_an_account():
+    found = await result_of(build(), text="🙂🙂🙂")
+    assert found["fused_analysis"]["summary"] == ""
+    assert found["confidence"] is None

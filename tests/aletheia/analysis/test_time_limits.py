@@ -66,3 +66,20 @@ async def test_a_wait_for_others_is_not_counted():
         await next_within(wait_and_work(60), 0.2, "it")
     with not_counted():
         pass
+
+
+async def test_time_that_a_part_is_allowed_is_allowed_the_whole():
+    async def whole() -> AsyncGenerator[int]:
+        part = numbers(0.15, asks_s=0.5)
+        yield await asyncio.create_task(next_within(part, 0.05, "the part")) or 0
+
+    assert await next_within(whole(), 0.1, "the whole") == 0
+
+
+async def test_a_part_without_more_time_ends_within_its_own():
+    async def whole() -> AsyncGenerator[int]:
+        with pytest.raises(TooSlow, match="the part"):
+            await next_within(numbers(60), 0.01, "the part")
+        yield 7
+
+    assert await next_within(whole(), 60, "the whole") == 7

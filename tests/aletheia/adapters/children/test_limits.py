@@ -1,5 +1,6 @@
 """What a child process holds itself to."""
 
+import json
 import resource
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from aletheia.adapters.children.limits import (
+    NICENESS,
     JobLimits,
     limit_process,
     limit_processor,
@@ -95,3 +97,36 @@ def test_limits_are_data():
     assert limits.piece_s is None
     with pytest.raises(AttributeError):
         limits.wall_s = 3  # pyright: ignore[reportAttributeAccessIssue] - it is frozen
+
+
+def test_a_child_yields_to_processes_that_somebody_waits_for():
+    ran = run("yield_processor(); yield_processor(); print(os.nice(0))")
+    assert int(ran.stdout) >= NICENESS, ran.stderr
+
+
+LEAVE = """
+import json, socket, tempfile
+from aletheia.adapters.children.child import path_of
+server = socket.create_server(("127.0.0.1", 0))
+opened = tempfile.TemporaryFile(dir="/tmp")
+opened.write(b"kept"); opened.flush()
+{before}
+has_left = leave_network()
+try:
+    socket.create_connection(server.getsockname(), timeout=2).close()
+    reached = True
+except OSError:
+    reached = False
+with open(path_of(opened.fileno()), "rb") as again:
+    print(json.dumps([has_left, reached, again.read().decode()]))
+"""
+
+
+@pytest.mark.parametrize("before", ["", "os.getuid() or os.setuid(65534)"])
+def test_a_child_that_has_left_the_network_reaches_nobody_and_reads_its_files(before: str):
+    ran = run(LEAVE.format(before=before))
+    assert ran.returncode == 0, ran.stderr
+    has_left, reached, kept = json.loads(ran.stdout)
+    if not has_left:
+        pytest.skip("this system lets no process leave the network")
+    assert (reached, kept) == (False, "kept")
