@@ -19,6 +19,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.logging.handlers import PrefectConsoleHandler
 from prefect.runtime import flow_run
 
+from aletheia.analysis.audio_settings import AudioSettings
 from aletheia.analysis.file_settings import DecoderSettings, FileSettings
 from aletheia.analysis.settings import WorkerSettings
 from aletheia.errors import Misconfigured
@@ -79,6 +80,7 @@ class RunSettings:
     bulk = cached_property(lambda _: BulkSettings())
     embedding = cached_property(lambda _: EmbeddingSettings())  # before a provider is chosen
     decoders = cached_property(lambda _: DecoderSettings())
+    audio = cached_property(lambda _: AudioSettings())
     files = cached_property(lambda _: FileSettings())
     findings = cached_property(lambda _: FindingSettings())
     gather = cached_property(lambda _: GatherSettings())

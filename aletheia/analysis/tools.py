@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, get_type_hints
 
+from aletheia.analysis.audio_ports import AudioAnalyser
 from aletheia.analysis.document_text import DocumentCollector
 from aletheia.analysis.model_manager import ModelHolder
 from aletheia.analysis.ports import Embedder, Fetcher
@@ -64,6 +65,7 @@ TOOLS: Final[Mapping[str, Tool]] = {
     "embedder": Tool(Embedder, "What embeds texts, as `PROCESSING_MODE` says."),
     "fetcher": Tool(Fetcher, "What fetches the files that tasks name, within bounds."),
     "documents": Tool(DocumentCollector, "What reads documents, in processes with limits."),
+    "recordings": Tool(AudioAnalyser, "What measures recordings, in processes with limits."),
     "cache": Tool(ResultCache, "Values that were made before, of this type and version alone."),
     "models": Tool(ModelHolder, "The local models: listed, pulled, loaded, unloaded."),
     "settings": Tool(WorkerSettings, "The settings of workers."),

@@ -11,6 +11,7 @@ from aletheia.analysis.result_cache import ResultCache
 from aletheia.analysis.settings import WorkerSettings
 from aletheia.analysis.tools import BuildTool, Toolbox, WorkerChat
 from aletheia.errors import Misconfigured
+from tasks.clients.audio import get_analyser
 from tasks.clients.embedding import get_embedder, get_embedding_settings
 from tasks.clients.files import PAGES, build_collector, get_fetcher
 from tasks.clients.models import HOLDERS, build_model_holder
@@ -70,6 +71,7 @@ BUILDERS: Final[Mapping[str, BuildTool]] = {
     "cache": get_result_cache,
     "fetcher": get_fetcher,
     "documents": _get_documents,
+    "recordings": get_analyser,
     "models": _get_models,
     "settings": _get_settings,
 }
