@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import SettingsError
 
 from aletheia import settings
-from aletheia.analysis.audio_settings import AudioSettings
+from aletheia.analysis.audio_settings import AudioSettings, SpeechSettings
 from aletheia.analysis.file_settings import DecoderSettings, FileSettings
 from aletheia.analysis.settings import WorkerSettings
 from aletheia.errors import Misconfigured
@@ -84,7 +84,7 @@ BOUNDS: Final[Mapping[str, type[Any]]] = {
 
 AREAS: Final = [
     *(area for area in settings.Settings.__subclasses__() if area.__module__ == settings.__name__),
-    *(WorkerSettings, FileSettings, DecoderSettings, AudioSettings),
+    *(WorkerSettings, FileSettings, DecoderSettings, AudioSettings, SpeechSettings),
     *(TelemetrySettings, ServiceSettings),
     *(ReasoningSettings, FindingSettings, PlatformSettings),
 ]

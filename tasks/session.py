@@ -19,7 +19,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.logging.handlers import PrefectConsoleHandler
 from prefect.runtime import flow_run
 
-from aletheia.analysis.audio_settings import AudioSettings
+from aletheia.analysis.audio_settings import AudioSettings, SpeechSettings
 from aletheia.analysis.file_settings import DecoderSettings, FileSettings
 from aletheia.analysis.settings import WorkerSettings
 from aletheia.errors import Misconfigured
@@ -81,6 +81,7 @@ class RunSettings:
     embedding = cached_property(lambda _: EmbeddingSettings())  # before a provider is chosen
     decoders = cached_property(lambda _: DecoderSettings())
     audio = cached_property(lambda _: AudioSettings())
+    speech = cached_property(lambda _: SpeechSettings())
     files = cached_property(lambda _: FileSettings())
     findings = cached_property(lambda _: FindingSettings())
     gather = cached_property(lambda _: GatherSettings())

@@ -7,6 +7,7 @@ from aletheia.analysis import (
     audio_analysis,
     document_summarization,
     pdf_analysis,
+    speech_to_text,
     text_embedding,
 )
 from aletheia.analysis.tools import Build
@@ -16,5 +17,6 @@ BUILT_IN: Final[Mapping[str, Build]] = {
     pdf_analysis.TASK_TYPE: pdf_analysis.PdfAnalysis,
     document_summarization.TASK_TYPE: document_summarization.DocumentSummarization,
     audio_analysis.TASK_TYPE: audio_analysis.AudioAnalysis,
+    speech_to_text.TASK_TYPE: speech_to_text.SpeechToText,
 }
 """Processors by task type; `docs/task-types.md` lists them in this order."""

@@ -21,6 +21,7 @@ from aletheia.analysis.ports import Embedder, Fetcher
 from aletheia.analysis.processor import Processor, TypeSpec, spec_of
 from aletheia.analysis.result_cache import ResultCache
 from aletheia.analysis.settings import WorkerSettings
+from aletheia.analysis.transcripts import TranscriptCollector
 from aletheia.errors import Misconfigured
 from aletheia.llm.messages import AnswerForm, ChatModel, ChatRequest, Completion, Message
 
@@ -66,6 +67,7 @@ TOOLS: Final[Mapping[str, Tool]] = {
     "fetcher": Tool(Fetcher, "What fetches the files that tasks name, within bounds."),
     "documents": Tool(DocumentCollector, "What reads documents, in processes with limits."),
     "recordings": Tool(AudioAnalyser, "What measures recordings, in processes with limits."),
+    "speech": Tool(TranscriptCollector, "What transcribes speech, as `SPEECH_ENGINE` says."),
     "cache": Tool(ResultCache, "Values that were made before, of this type and version alone."),
     "models": Tool(ModelHolder, "The local models: listed, pulled, loaded, unloaded."),
     "settings": Tool(WorkerSettings, "The settings of workers."),

@@ -8,7 +8,7 @@ import json
 import operator
 import re
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -98,6 +98,9 @@ def packaged_copy() -> Path | None:
 class HuggingFaceHub:
     """The Hugging Face hub, its mirror at `endpoint`, or that of `HF_ENDPOINT`; all calls block."""
 
+    wanted: Sequence[str] = FILES_WANTED
+    unwanted: Sequence[str] = FILES_UNWANTED
+
     def __init__(self, *, endpoint: str | None = None, cache_dir: Path | None = None) -> None:
         self._endpoint, self._cache_dir = endpoint, cache_dir
 
@@ -156,8 +159,8 @@ class HuggingFaceHub:
             raise OSError(f"{type(error).__name__}: {error}") from error
         wanted = hub.utils.filter_repo_objects(
             files,
-            allow_patterns=FILES_WANTED,
-            ignore_patterns=FILES_UNWANTED,
+            allow_patterns=list(self.wanted),
+            ignore_patterns=list(self.unwanted),
             key=operator.attrgetter("path"),
         )
         return sum(int(file.size) for file in wanted)
@@ -182,8 +185,8 @@ class HuggingFaceHub:
                 endpoint=self._endpoint,
                 cache_dir=self._cache_dir,
                 local_files_only=is_offline,
-                allow_patterns=FILES_WANTED,
-                ignore_patterns=FILES_UNWANTED,
+                allow_patterns=list(self.wanted),
+                ignore_patterns=list(self.unwanted),
             )
         ).absolute()
 
