@@ -23,7 +23,7 @@ class AudioSettings(Settings):
     )
 
 
-SpeechChoice: TypeAlias = Literal["auto", "whisper", "pocketsphinx"]
+SpeechChoice: TypeAlias = Literal["auto", "whisper", "openai", "pocketsphinx"]
 
 
 class SpeechSettings(Settings):
@@ -32,12 +32,16 @@ class SpeechSettings(Settings):
     speech_engine: SpeechChoice = Field(
         default="auto",
         description="What transcribes speech: `whisper` (a model here, the extra `speech`), "
-        "`pocketsphinx`; `auto`: the first that is there.",
+        "`openai` (`audio/transcriptions` at OPENAI_BASE_URL), `pocketsphinx`; `auto`: the first "
+        "that is there and knows the language.",
     )
     speech_model: str = Field(
         default="tiny.en",
         description="Whisper model, by its size or its name on the hub, in CTranslate2's format; "
         "`tiny.en` comes with the extra `offline`.",
+    )
+    speech_api_model: str = Field(
+        default="whisper-1", description="Model that `audio/transcriptions` is asked for."
     )
     speech_memory_max: int = Field(
         default=6_000_000_000,

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from typing import Final
 
 from aletheia.adapters.audio.analyser import ChildAnalyser
+from aletheia.adapters.audio.cutting import ChildCutter
 from aletheia.adapters.audio.models import ENGLISH, SpeechHub, find_packaged, find_speech_model
 from aletheia.adapters.audio.transcriber import SPHINX_JOB, WHISPER_JOB, ChildTranscriber
 from aletheia.adapters.children.pool import Children
@@ -15,8 +16,10 @@ from aletheia.analysis.audio_settings import SpeechChoice
 from aletheia.analysis.document_text import PageCache
 from aletheia.analysis.speech_ports import SpeechEngine
 from aletheia.analysis.transcripts import TranscriptCollector
-from aletheia.errors import ModelUnavailable
-from tasks.session import current_session, once
+from aletheia.errors import Misconfigured, ModelUnavailable
+from blocks import OpenAICredentials
+from tasks.clients.metering import get_meter
+from tasks.session import current_session, load_block, once
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +71,23 @@ async def _find_whisper() -> SpeechEngine | None:
     )
 
 
+async def _find_openai() -> SpeechEngine | None:
+    session = current_session()
+    settings = session.settings
+    try:
+        account = await load_block(OpenAICredentials)
+    except Misconfigured:
+        return None
+    if not account.has_key:
+        return None
+    # It cuts recordings, which needs little memory.
+    children = Children(settings.audio.audio_memory_max, count=settings.decoders.decoder_processes)
+    cutter = ChildCutter(await session.clients.open(children), settings.audio)
+    model, guard = settings.speech.speech_api_model, await get_meter()
+    transcriber = account.get_transcriber(cutter, model=model, guard=guard)
+    return await session.clients.open(transcriber)
+
+
 async def _find_sphinx() -> SpeechEngine | None:
     settings = current_session().settings
     if find_spec("pocketsphinx") is None:
@@ -92,6 +112,7 @@ async def _get_speakers() -> Children:
 
 ENGINES: Final[Mapping[SpeechChoice, Callable[[], Awaitable[SpeechEngine | None]]]] = {
     "whisper": _find_whisper,
+    "openai": _find_openai,
     "pocketsphinx": _find_sphinx,
 }
 """What finds each engine, the best first; `None` where it is not here."""
