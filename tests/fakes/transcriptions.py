@@ -88,7 +88,7 @@ class FakeTranscriptions(Faults):
     def _check(
         self, fields: Mapping[str, str], sound: bytes, name: str
     ) -> web.StreamResponse | None:
-        model, form = fields.get("model", ""), fields.get("response_format", "json")
+        model = fields.get("model", "")
         if unknown := fields.keys() - _FIELDS:
             return refuse(400, f"Unrecognized request arguments: {sorted(unknown)}")
         if model not in self.models:
@@ -98,6 +98,10 @@ class FakeTranscriptions(Faults):
             return refuse(400, "Unrecognized file format.", param="file")
         if len(sound) > MAX_BYTES:
             return refuse(413, "Maximum content size limit (26214400) exceeded")
+        return self._check_options(fields)
+
+    def _check_options(self, fields: Mapping[str, str]) -> web.StreamResponse | None:
+        model, form = fields["model"], fields.get("response_format", "json")
         if model in self.text_only and form not in ("json", "text"):
             said = f"response_format '{form}' is not compatible with model '{model}'."
             return refuse(400, said, param="response_format")

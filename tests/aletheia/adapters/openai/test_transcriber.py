@@ -35,6 +35,7 @@ class NotingGuard:
         self.plans: list[tuple[str, str, int]] = []
 
     async def __call__(self, call: PlannedCall[Any], probe: object = None) -> Any:
+        del probe
         plan = call.plan
         self.plans.append((plan.provider, plan.kind, plan.max_tokens.total))
         sent: Sent = await call.send()
