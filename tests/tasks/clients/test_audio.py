@@ -1,0 +1,71 @@
+"""What measures and transcribes recordings is built for a session, as its settings say."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from aletheia.adapters.audio.models import find_packaged
+from aletheia.analysis.speech_ports import SpeechEngine
+from aletheia.errors import InvalidTask
+from tasks.clients import audio
+from tasks.clients.audio import build_transcripts, get_analyser
+from tasks.session import open_session
+from tests.fakes.files import MemoryCache
+
+HAS_WHISPER = find_packaged() is not None and find_spec("faster_whisper") is not None
+
+
+async def choose(language: str | None = None) -> SpeechEngine:
+    async with open_session("run"):
+        return (await build_transcripts(MemoryCache())).choose(language)
+
+
+async def test_what_measures_recordings_is_there_once_a_session():
+    async with open_session("run"):
+        assert await get_analyser() is await get_analyser()
+
+
+@pytest.mark.skipif(not HAS_WHISPER, reason="the extras `speech` and `offline` are missing")
+async def test_the_model_that_comes_along_is_the_first():
+    engine = await choose()
+    assert (engine.provider, engine.model) == ("faster-whisper", "tiny.en")
+    assert engine.languages == frozenset({"en"})
+
+
+@pytest.mark.skipif(not HAS_WHISPER, reason="the extras `speech` and `offline` are missing")
+async def test_what_the_model_does_not_know_is_asked_of_the_api(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+    engine = await choose("de")
+    assert (engine.provider, engine.model) == ("openai", "whisper-1")
+    assert (await choose("en")).provider == "faster-whisper"
+
+
+@pytest.mark.skipif(find_spec("pocketsphinx") is None, reason="pocketsphinx is not installed")
+async def test_a_model_that_cannot_be_had_leaves_the_last_resort(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.setenv("SPEECH_MODEL", "nobody/no-such-model")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    engine = await choose()
+    assert (engine.provider, engine.model) == ("pocketsphinx", "en-us")
+
+
+@pytest.mark.parametrize("chosen", ["openai", "pocketsphinx", "whisper"])
+async def test_the_engine_that_is_chosen_is_the_only_one(
+    monkeypatch: pytest.MonkeyPatch, chosen: str
+):
+    monkeypatch.setenv("SPEECH_ENGINE", chosen)
+    monkeypatch.setattr(audio, "find_spec", lambda name: None)  # pyright: ignore[reportUnknownLambdaType,reportUnknownArgumentType] - none is installed
+    with pytest.raises(InvalidTask) as refused:
+        await choose()
+    assert refused.value.code == "no_speech_engine"
+
+
+async def test_an_account_without_a_key_transcribes_nothing(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SPEECH_ENGINE", "openai")
+    monkeypatch.setenv("OPENAI_API_KEY", "your_openai_api_key_here")
+    with pytest.raises(InvalidTask):
+        await choose()
