@@ -33,7 +33,7 @@ needs_sphinx = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 async def children() -> AsyncGenerator[Children]:
     opened = Children(SpeechSettings().speech_memory_max)
     await opened.open()

@@ -46,7 +46,7 @@ class NotingGuard:
         return 1
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 async def children() -> AsyncGenerator[Children]:
     opened = Children(AudioSettings().audio_memory_max)
     await opened.open()
