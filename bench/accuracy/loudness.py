@@ -4,14 +4,16 @@ import io
 import re
 import shutil
 import subprocess
-from typing import Final
+from importlib import import_module
+from typing import Any, Final
 
 import numpy as np
-import soundfile
 from numpy.typing import NDArray
 
 from aletheia.adapters.audio.loudness import Loudness, LoudnessMeter
 from bench.programs import BenchFailed
+
+soundfile: Any = import_module("soundfile")  # which has no types
 
 Sound = NDArray[np.float32]
 """`(channels, n)`, 1 being full scale."""

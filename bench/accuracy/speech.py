@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import soundfile
 from numpy.typing import NDArray
 
 from aletheia.adapters.audio.models import find_packaged
 from bench.programs import BenchFailed
+
+soundfile: Any = import_module("soundfile")  # which has no types
 
 VOICES: Final = ("rms", "slt")
 RATE: Final = 16_000
@@ -50,6 +51,12 @@ SENTENCES: Final = (
 )
 """Written for this bench; nothing is fitted on them."""
 
+JFK: Final = Path(__file__).parents[1] / "data/speech/jfk.ogg"
+JFK_WORDS: Final = (
+    "And so, my fellow Americans, ask not what your country can do for you, ask what you can do for "
+    "your country."
+)
+
 _SPELLINGS: Final = {"harbour": "harbor", "colour": "color", "percent": "%"}
 _DIGITS: Final = "zero one two three four five six seven eight nine ten eleven twelve"
 _NUMBERS: Final = {word: str(number) for number, word in enumerate(_DIGITS.split())}
@@ -72,6 +79,8 @@ def measure() -> dict[str, float]:
         figures[f"wer_{voice}"] = wrong / all_words
         errors, words = errors + wrong, words + all_words
     figures["wer"] = errors / words
+    wrong, said = count_errors(JFK_WORDS, hear(read_jfk()))
+    figures["wer_jfk"] = wrong / said
     for name, sound in make_nothing().items():
         figures[f"words_in_{name}"] = len(normalise(hear(sound)))
     return figures
@@ -109,6 +118,13 @@ def speak(text: str, voice: str) -> NDArray[np.float32]:
     if rate != RATE:
         raise BenchFailed(f"flite speaks at {rate} Hz")
     return sound
+
+
+def read_jfk() -> NDArray[np.float32]:
+    """Return some real speech at 16 kHz; Opus is read at 48."""
+    sound, rate = soundfile.read(JFK, dtype="float32")
+    step = rate // RATE
+    return sound[: len(sound) // step * step].reshape(-1, step).mean(axis=1)
 
 
 def make_nothing() -> dict[str, NDArray[np.float32]]:

@@ -9,7 +9,7 @@ the libraries and the model are part of. `speech_rtf`: seconds for each second t
 import asyncio
 import os
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import aclosing, contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -164,7 +164,7 @@ async def _drain(run: Run, path: Path) -> None:
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[FetchedFile]:
+def _open(path: Path) -> Generator[FetchedFile]:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         yield FetchedFile(descriptor, path.stat().st_size, "0" * 64, "flac", path.name)

@@ -1,12 +1,14 @@
 """Recordings for the benches, by how long they play, written block by block."""
 
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import soundfile
 from numpy.typing import NDArray
+
+soundfile: Any = import_module("soundfile")  # which has no types
 
 HARBOUR: Final = Path(__file__).parents[2] / "deployments/examples/media/harbour.ogg"
 SPEECH_RATE: Final = 16_000

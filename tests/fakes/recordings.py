@@ -3,11 +3,13 @@
 import io
 import struct
 import subprocess
+from importlib import import_module
 from typing import Any
 
 import numpy as np
-import soundfile
 from numpy.typing import NDArray
+
+soundfile: Any = import_module("soundfile")  # which has no types
 
 Sound = NDArray[np.float32]
 """`(channels, n)`, 1 being full scale."""

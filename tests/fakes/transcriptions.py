@@ -6,13 +6,15 @@ https://platform.openai.com/docs/api-reference/audio/createTranscription
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any, Final
 
 import orjson
-import soundfile
-from aiohttp import web
+from aiohttp import BodyPartReader, web
 
 from tests.fakes.faults import Faults
+
+soundfile: Any = import_module("soundfile")  # which has no types
 
 MAX_BYTES: Final = 25 * 2**20
 _FIELDS: Final = frozenset(
@@ -127,7 +129,7 @@ async def _read_form(request: web.BaseRequest) -> tuple[dict[str, str], bytes, s
     fields: dict[str, str] = {}
     sound, name = b"", ""
     async for part in await request.multipart():
-        assert hasattr(part, "name")
+        assert isinstance(part, BodyPartReader)
         if part.name == "file":
             sound, name = bytes(await part.read()), part.filename or ""
         else:

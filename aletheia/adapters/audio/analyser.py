@@ -55,7 +55,8 @@ def read_head(piece: Mapping[str, Any]) -> AudioHead:
 
 def read_measured(piece: Mapping[str, Any]) -> Measured:
     """Read what was measured as a child yields it."""
-    loudness, tempo = piece["loudness"], piece["tempo"] or {}
+    loudness: Mapping[str, Any] = piece["loudness"]
+    tempo: Mapping[str, Any] = piece["tempo"] or {}
     spectrum: Mapping[str, Any] = piece["spectrum"] or {}
 
     def spread(name: str) -> Spread | None:

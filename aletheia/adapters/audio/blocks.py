@@ -1,6 +1,6 @@
 """Recordings, block by block, by libsndfile, or by ffmpeg where it is installed."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -68,7 +68,7 @@ class Recording:
 
 
 @contextmanager
-def open_recording(descriptor: int, *, max_seconds: float) -> Iterator[Recording]:
+def open_recording(descriptor: int, *, max_seconds: float) -> Generator[Recording]:
     """Open a recording.
 
     Raises:
@@ -100,7 +100,7 @@ def open_recording(descriptor: int, *, max_seconds: float) -> Iterator[Recording
 
 
 @contextmanager
-def _open_ffmpeg(path: str, refusal: str, max_seconds: float) -> Iterator[Recording]:
+def _open_ffmpeg(path: str, refusal: str, max_seconds: float) -> Generator[Recording]:
     if not has_ffmpeg():
         reason = f"libsndfile does not read it ({refusal[:100]}), and ffmpeg is not installed"
         raise InvalidTask("no_decoder", reason)

@@ -7,7 +7,7 @@ files), and no address: `-protocol_whitelist`, `-format_whitelist`.
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any, Final, cast
@@ -77,7 +77,7 @@ def probe_ffmpeg(path: str) -> AudioHead:
 
 
 @contextmanager
-def read_ffmpeg(path: str, head: AudioHead) -> Iterator[Blocks]:
+def read_ffmpeg(path: str, head: AudioHead) -> Generator[Blocks]:
     """Decode a file; its samples are yielded as they come, and `NotRead` is raised at damage."""
     command = [
         *("ffmpeg", "-nostdin", *_INPUT, "-threads", "1", "-i", f"file:{path}"),

@@ -13,7 +13,8 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import firwin, sosfilt, upfirdn
+
+signal: Any = import_module("scipy.signal")  # which has no types
 
 HOP_S: Final = 0.1
 _MOMENTARY: Final = 4
@@ -108,7 +109,9 @@ class _Oversampler:
         self._up, self._late = up, taps_a_side
         length = 2 * taps_a_side * up + 1
         window = ("kaiser", 5.0)
-        self._taps = (up * firwin(length, 1 / up, window=window)).astype(np.float32)
+        self._taps: NDArray[np.float32] = (
+            up * signal.firwin(length, 1 / up, window=window)
+        ).astype(np.float32)
         self._tail = np.zeros((channels, 2 * taps_a_side), np.float32)
 
     def add(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -118,7 +121,7 @@ class _Oversampler:
         joined = np.concatenate([self._tail, block], axis=1)
         self._tail = joined[:, -2 * self._late :].copy()
         begin = 2 * self._late * self._up
-        made: NDArray[np.float32] = upfirdn(self._taps, joined, self._up, axis=1)
+        made: NDArray[np.float32] = signal.upfirdn(self._taps, joined, self._up, axis=1)
         return made[:, begin : begin + block.shape[1] * self._up]
 
     def finish(self) -> NDArray[np.float32]:
@@ -139,7 +142,7 @@ def _make_filters(rate: int) -> NDArray[np.float64]:
 def _apply(
     sections: NDArray[np.float64], block: NDArray[np.float32], state: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    found: Any = sosfilt(sections, block.astype(np.float64), axis=1, zi=state)
+    found: Any = signal.sosfilt(sections, block.astype(np.float64), axis=1, zi=state)
     return found[0], found[1]
 
 

@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Iterable, Iterator
-from typing import Final
+from importlib import import_module
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import resample_poly
+
+signal: Any = import_module("scipy.signal")  # which has no types
 
 SPEECH_RATE: Final = 16_000
 """Samples a second that speech models read."""
@@ -52,7 +54,7 @@ class Resampler:
         part = self._waiting[: length + 2 * self._margin]
         self._waiting = self._waiting[length:]
         begin = self._margin * self._up // self._down
-        made: NDArray[np.float32] = resample_poly(part, self._up, self._down)
+        made: NDArray[np.float32] = signal.resample_poly(part, self._up, self._down)
         return made[begin : begin + math.ceil(length * self._up / self._down)].astype(np.float32)
 
 

@@ -7,11 +7,13 @@ multiples of one period the one that is nearest to how fast people tap is chosen
 
 import math
 from dataclasses import dataclass
-from typing import Final
+from importlib import import_module
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.fft import irfft, rfft
+
+fft: Any = import_module("scipy.fft")  # which has no types
 
 MIN_BPM: Final = 40.0
 MAX_BPM: Final = 240.0
@@ -51,7 +53,7 @@ class TempoMeter:
         """Take the next rises, one a hop."""
         self._rise += float(rises.sum())
         self._count += len(rises)
-        self._waiting = np.concatenate([self._waiting, rises])
+        self._waiting = np.concatenate([self._waiting, rises.astype(np.float64)])
         while len(self._waiting) >= self._length:
             self._products += _correlate(self._waiting[: self._length], self._length)
             self._waiting = self._waiting[self._length // 2 :]
@@ -82,8 +84,8 @@ class TempoMeter:
 def _correlate(rises: NDArray[np.float64], length: int) -> NDArray[np.float64]:
     """Return the products of a window with itself, by how many hops it is moved, unbiased."""
     varied = rises - rises.mean()
-    spectrum = rfft(varied, 2 * length)
-    found: NDArray[np.float64] = irfft(np.abs(spectrum) ** 2)[:length]
+    spectrum: NDArray[np.complex128] = fft.rfft(varied, 2 * length)
+    found: NDArray[np.float64] = fft.irfft(np.abs(spectrum) ** 2)[:length]
     overlap = np.maximum(len(rises) - np.arange(length), len(rises) / 4)
     return found * (len(rises) / overlap)
 

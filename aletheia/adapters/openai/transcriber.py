@@ -30,6 +30,8 @@ MAX_SEGMENTS: Final = 10_000
 MAX_TEXT_CHARS: Final = 100_000
 """Bounds of the answer about one part, of some minutes."""
 
+MAX_NUMBER: Final = 1e9
+
 NO_SPEECH: Final = 0.6
 MIN_LOG_PROBABILITY: Final = -1.0
 """A segment that is less likely speech and that little sure is none: Whisper's own rule."""
@@ -188,5 +190,6 @@ def _read_segment(entry: dict[str, Any], part: SoundPart, language: str) -> Spee
 
 
 def _number(value: object) -> float | None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number and math.isfinite(value) else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if abs(value) < MAX_NUMBER else None  # which NaN is not

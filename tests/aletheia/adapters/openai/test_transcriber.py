@@ -1,7 +1,7 @@
 """Speech by an API, part by part."""
 
 import tempfile
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -18,6 +18,7 @@ from aletheia.analysis.ports import FetchedFile
 from aletheia.analysis.speech_ports import SpeechEnd, SpeechProgress, SpeechSegment
 from aletheia.errors import AletheiaError
 from aletheia.llm.calls import PlannedCall, Sent
+from aletheia.llm.prices import Kind
 from tests.fakes.recordings import Sound, make_noise, write_sound
 from tests.fakes.speech import Piece
 from tests.fakes.transcriptions import FakeTranscriptions
@@ -42,8 +43,11 @@ class NotingGuard:
         assert sent.used.total <= plan.max_tokens.total
         return sent
 
-    async def capacity(self, *_: object) -> int:
-        return 1
+    async def capacity(
+        self, provider: str, model: str, kind: Kind, requests: Sequence[Sequence[int]]
+    ) -> int:
+        del provider, model, kind
+        return len(requests)
 
 
 @pytest.fixture
