@@ -53,8 +53,8 @@ SENTENCES: Final = (
 
 JFK: Final = Path(__file__).parents[1] / "data/speech/jfk.ogg"
 JFK_WORDS: Final = (
-    "And so, my fellow Americans, ask not what your country can do for you, ask what you can do for "
-    "your country."
+    "And so, my fellow Americans, ask not what your country can do for you, ask what you can do "
+    "for your country."
 )
 
 _SPELLINGS: Final = {"harbour": "harbor", "colour": "color", "percent": "%"}

@@ -108,10 +108,8 @@ class _Oversampler:
     def __init__(self, up: int, channels: int, taps_a_side: int) -> None:
         self._up, self._late = up, taps_a_side
         length = 2 * taps_a_side * up + 1
-        window = ("kaiser", 5.0)
-        self._taps: NDArray[np.float32] = (
-            up * signal.firwin(length, 1 / up, window=window)
-        ).astype(np.float32)
+        taps: NDArray[np.float64] = signal.firwin(length, 1 / up, window=("kaiser", 5.0))
+        self._taps = (up * taps).astype(np.float32)
         self._tail = np.zeros((channels, 2 * taps_a_side), np.float32)
 
     def add(self, block: NDArray[np.float32]) -> NDArray[np.float32]:

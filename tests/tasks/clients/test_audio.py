@@ -16,6 +16,11 @@ from tests.fakes.files import MemoryCache
 HAS_WHISPER = find_packaged() is not None and find_spec("faster_whisper") is not None
 
 
+def find_nothing(name: str) -> None:
+    """Find no package, as where none is installed."""
+    del name
+
+
 async def choose(language: str | None = None) -> SpeechEngine:
     async with open_session("run"):
         return (await build_transcripts(MemoryCache())).choose(language)
@@ -58,7 +63,7 @@ async def test_the_engine_that_is_chosen_is_the_only_one(
     monkeypatch: pytest.MonkeyPatch, chosen: str
 ):
     monkeypatch.setenv("SPEECH_ENGINE", chosen)
-    monkeypatch.setattr(audio, "find_spec", lambda name: None)  # pyright: ignore[reportUnknownLambdaType,reportUnknownArgumentType] - none is installed
+    monkeypatch.setattr(audio, "find_spec", find_nothing)
     with pytest.raises(InvalidTask) as refused:
         await choose()
     assert refused.value.code == "no_speech_engine"
