@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
@@ -102,7 +102,7 @@ def count_errors(said: str, heard: str) -> tuple[int, int]:
 def normalise(text: str) -> list[str]:
     """Return the words of a text in one spelling."""
     plain = re.sub(r"(\d)%", r"\1 %", text.lower().replace("o'clock", ""))
-    words = re.findall(r"[a-z]+(?:'[a-z]+)?|\d+(?:st|nd|rd|th)?|%", plain)
+    words: list[str] = re.findall(r"[a-z]+(?:'[a-z]+)?|\d+(?:st|nd|rd|th)?|%", plain)
     spelled = (_SPELLINGS.get(word, word) for word in words)
     return [_NUMBERS.get(word, _ORDINALS.get(word, word)) for word in spelled]
 
@@ -156,7 +156,7 @@ def hear(sound: NDArray[np.float32]) -> str:
 
 
 @contextmanager
-def _written(sound: NDArray[np.float32]) -> Iterator[int]:
+def _written(sound: NDArray[np.float32]) -> Generator[int]:
     with tempfile.NamedTemporaryFile(suffix=".flac") as file:
         soundfile.write(file, sound, RATE, format="FLAC")
         file.flush()

@@ -1,6 +1,7 @@
 """Speech by https://platform.openai.com/docs/api-reference/audio/createTranscription."""
 
 import hashlib
+import io
 import math
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -124,7 +125,10 @@ class OpenAITranscriber:
             form.add_field("language", language)
         if self._form == "verbose_json":
             form.add_field("timestamp_granularities[]", "segment")
-        form.add_field("file", part.flac, filename="part.flac", content_type="audio/flac")
+        # Bytes of more than a megabyte would hold up the event loop.
+        form.add_field(
+            "file", io.BytesIO(part.flac), filename="part.flac", content_type="audio/flac"
+        )
         return await self._api.ask(
             *("POST", "audio/transcriptions", form),
             timeout_s=max(self._timeout_s, part.seconds),
@@ -190,6 +194,6 @@ def _read_segment(entry: dict[str, Any], part: SoundPart, language: str) -> Spee
 
 
 def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:  # noqa: PLR0124 - NaN
         return None
-    return float(value) if abs(value) < MAX_NUMBER else None  # which NaN is not
+    return float(max(-MAX_NUMBER, min(MAX_NUMBER, value)))

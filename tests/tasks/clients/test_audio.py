@@ -4,13 +4,17 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from aletheia.adapters.audio.models import find_packaged
 from aletheia.analysis.speech_ports import SpeechEngine
 from aletheia.errors import InvalidTask
+from aletheia.llm.calls import Guard, unguarded
+from blocks import OpenAICredentials
 from tasks.clients import audio
 from tasks.clients.audio import build_transcripts, get_analyser
-from tasks.session import open_session
+from tasks.clients.metering import get_meter
+from tasks.session import load_block, open_session
 from tests.fakes.files import MemoryCache
 
 HAS_WHISPER = find_packaged() is not None and find_spec("faster_whisper") is not None
@@ -21,8 +25,18 @@ def find_nothing(name: str) -> None:
     del name
 
 
-async def choose(language: str | None = None) -> SpeechEngine:
-    async with open_session("run"):
+async def choose(language: str | None = None, key: str | None = None) -> SpeechEngine:
+    """Return the engine of a session whose account at OpenAI has a key, or none."""
+
+    async def read_account() -> OpenAICredentials:
+        return OpenAICredentials(api_key=None if key is None else SecretStr(key))
+
+    async def make_guard() -> Guard:
+        return unguarded
+
+    async with open_session("run") as session:
+        await session.clients.build((load_block, OpenAICredentials), read_account)
+        await session.clients.build((get_meter,), make_guard)
         return (await build_transcripts(MemoryCache())).choose(language)
 
 
@@ -39,11 +53,10 @@ async def test_the_model_that_comes_along_is_the_first():
 
 
 @pytest.mark.skipif(not HAS_WHISPER, reason="the extras `speech` and `offline` are missing")
-async def test_what_the_model_does_not_know_is_asked_of_the_api(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
-    engine = await choose("de")
+async def test_what_the_model_does_not_know_is_asked_of_the_api():
+    engine = await choose("de", "sk-test")
     assert (engine.provider, engine.model) == ("openai", "whisper-1")
-    assert (await choose("en")).provider == "faster-whisper"
+    assert (await choose("en", "sk-test")).provider == "faster-whisper"
 
 
 @pytest.mark.skipif(find_spec("pocketsphinx") is None, reason="pocketsphinx is not installed")
@@ -71,6 +84,6 @@ async def test_the_engine_that_is_chosen_is_the_only_one(
 
 async def test_an_account_without_a_key_transcribes_nothing(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("SPEECH_ENGINE", "openai")
-    monkeypatch.setenv("OPENAI_API_KEY", "your_openai_api_key_here")
-    with pytest.raises(InvalidTask):
-        await choose()
+    for key in (None, "your_openai_api_key_here"):
+        with pytest.raises(InvalidTask):
+            await choose(key=key)
