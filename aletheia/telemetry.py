@@ -57,7 +57,11 @@ INPUT_MESSAGES: Final = "gen_ai.input.messages"
 OUTPUT_MESSAGES: Final = "gen_ai.output.messages"
 ERROR_TYPE: Final = "error.type"
 
-OPERATIONS: Final[Mapping[str, str]] = {"embedding": "embeddings", "chat": "chat"}
+OPERATIONS: Final[Mapping[str, str]] = {
+    "embedding": "embeddings",
+    "chat": "chat",
+    "transcription": "transcription",
+}
 """Names of operations by our kinds of calls."""
 
 INFERENCE_DURATION: Final = "gen_ai.client.inference.duration"

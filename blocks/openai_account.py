@@ -11,9 +11,11 @@ from aletheia.settings import DEFAULT_MODELS, EmbeddingSettings, IntakeSettings,
 from blocks.secret_values import value_of
 
 if TYPE_CHECKING:
+    from aletheia.adapters.audio.cutting import ChildCutter
     from aletheia.adapters.embedding.input_limits import InputLimits
     from aletheia.adapters.openai.batches import OpenAIBatches
     from aletheia.adapters.openai.embedder import OpenAIEmbedder
+    from aletheia.adapters.openai.transcriber import OpenAITranscriber
     from aletheia.adapters.openai.wire import Api
     from aletheia.resilience.breaker import CircuitBreaker
 
@@ -93,6 +95,18 @@ class OpenAICredentials(CredentialsBlock):
         settings, _ = self.choose_mode()
         plan = EmbedderPlan(settings.default_model, settings.embedding_dimensions)
         return OpenAIBatches(api, plan, breakers=breakers)
+
+    def get_transcriber(
+        self, cutter: "ChildCutter", *, model: str, guard: Guard = unguarded
+    ) -> "OpenAITranscriber":
+        """Build what transcribes speech by a model; the caller opens and closes it."""
+        from aletheia.adapters.openai.transcriber import (  # noqa: PLC0415 - slow to import
+            OpenAITranscriber,
+        )
+
+        timeout_s = OpenAISettings().openai_timeout
+        api = self._build_api("for SPEECH_ENGINE=openai")
+        return OpenAITranscriber(api, cutter, model=model, timeout_s=timeout_s, guard=guard)
 
     def _build_api(self, purpose: str) -> "Api":
         from aletheia.adapters.openai.wire import Api  # noqa: PLC0415 - slow to import

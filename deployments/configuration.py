@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import SettingsError
 
 from aletheia import settings
+from aletheia.analysis.audio_settings import AudioSettings, SpeechSettings
 from aletheia.analysis.file_settings import DecoderSettings, FileSettings
 from aletheia.analysis.model_settings import ModelSettings
 from aletheia.analysis.settings import WorkerSettings
@@ -86,8 +87,8 @@ BOUNDS: Final[Mapping[str, type[Any]]] = {
 
 AREAS: Final = [
     *(area for area in settings.Settings.__subclasses__() if area.__module__ == settings.__name__),
-    *(WorkerSettings, ModelSettings, FileSettings, DecoderSettings, TelemetrySettings),
-    ServiceSettings,
+    *(WorkerSettings, ModelSettings, FileSettings, DecoderSettings, AudioSettings),
+    *(SpeechSettings, TelemetrySettings, ServiceSettings),
     *(ReasoningSettings, FindingSettings, PlatformSettings),
 ]
 """The settings classes, in the order of their file; some stand with what they are about."""

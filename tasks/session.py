@@ -20,6 +20,7 @@ from prefect.logging.handlers import PrefectConsoleHandler
 from prefect.runtime import flow_run
 from prefect.settings import get_current_settings
 
+from aletheia.analysis.audio_settings import AudioSettings, SpeechSettings
 from aletheia.analysis.file_settings import DecoderSettings, FileSettings
 from aletheia.analysis.model_settings import ModelSettings
 from aletheia.analysis.settings import WorkerSettings
@@ -94,6 +95,8 @@ class RunSettings:
     bulk = cached_property(lambda _: BulkSettings())
     embedding = cached_property(lambda _: EmbeddingSettings())  # before a provider is chosen
     decoders = cached_property(lambda _: DecoderSettings())
+    audio = cached_property(lambda _: AudioSettings())
+    speech = cached_property(lambda _: SpeechSettings())
     files = cached_property(lambda _: FileSettings())
     findings = cached_property(lambda _: FindingSettings())
     gather = cached_property(lambda _: GatherSettings())

@@ -21,6 +21,17 @@ FileType: TypeAlias = Literal[
     "au",
     "caf",
     "amr",
+    "asf",
+    "avi",
+    "flv",
+    "wavpack",
+    "ape",
+    "tta",
+    "w64",
+    "voc",
+    "nist",
+    "ac3",
+    "mpeg",
     "png",
     "jpeg",
     "gif",
@@ -39,7 +50,10 @@ FileType: TypeAlias = Literal[
 DOCUMENT_TYPES: Final[frozenset[FileType]] = frozenset({"pdf", "docx", "html", "markdown", "text"})
 TEXT_TYPES: Final[frozenset[FileType]] = frozenset({"html", "markdown", "text"})
 AUDIO_TYPES: Final[frozenset[FileType]] = frozenset(
-    {"wav", "flac", "ogg", "mp3", "aac", "mp4", "webm", "aiff", "au", "caf", "amr"}
+    {
+        *("wav", "flac", "ogg", "mp3", "aac", "mp4", "webm", "aiff", "au", "caf", "amr", "asf"),
+        *("avi", "flv", "wavpack", "ape", "tta", "w64", "voc", "nist", "ac3", "mpeg"),
+    }
 )
 
 ANY_TYPE: Final[frozenset[FileType]] = frozenset(get_args(FileType)) - {"empty"}
@@ -61,6 +75,17 @@ MEDIA_TYPES: Final[Mapping[FileType, str]] = {
     "au": "audio/basic",
     "caf": "audio/x-caf",
     "amr": "audio/amr",
+    "asf": "audio/x-ms-wma",
+    "avi": "video/x-msvideo",
+    "flv": "video/x-flv",
+    "wavpack": "audio/x-wavpack",
+    "ape": "audio/x-ape",
+    "tta": "audio/x-tta",
+    "w64": "audio/x-w64",
+    "voc": "audio/x-voc",
+    "nist": "audio/x-nist",
+    "ac3": "audio/ac3",
+    "mpeg": "video/mpeg",
     "png": "image/png",
     "jpeg": "image/jpeg",
     "gif": "image/gif",
@@ -91,6 +116,16 @@ _SIGNATURES: Final[tuple[tuple[bytes, FileType], ...]] = (
     (b".snd", "au"),
     (b"caff", "caf"),
     (b"#!AMR", "amr"),
+    (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "asf"),
+    (b"FLV\x01", "flv"),
+    (b"wvpk", "wavpack"),
+    *((b"MAC " + version, "ape") for version in (b"\x96\x0f", b"\x8c\x0f", b"\x82\x0f")),
+    (b"TTA1\1\0", "tta"),
+    (b"riff\x2e\x91\xcf\x11", "w64"),
+    (b"Creative Voice File\x1a", "voc"),
+    (b"NIST_1A\n", "nist"),
+    (b"\x0b\x77", "ac3"),
+    (b"\x00\x00\x01\xba", "mpeg"),
     (b"\x89PNG\r\n\x1a\n", "png"),
     (b"\xff\xd8\xff", "jpeg"),
     (b"GIF8", "gif"),
@@ -101,7 +136,11 @@ _SIGNATURES: Final[tuple[tuple[bytes, FileType], ...]] = (
     (b"\x7fELF", "program"),
     (b"MZ", "program"),
 )
-_RIFF: Final[Mapping[bytes, FileType]] = {b"WAVE": "wav", b"WEBP": "webp"}
+_RIFF: Final[Mapping[bytes, FileType]] = {
+    b"WAVE": "wav",
+    b"WEBP": "webp",
+    b"AVI ": "avi",
+}
 _FORMS: Final[Mapping[bytes, Mapping[bytes, FileType]]] = {
     b"RIFF": _RIFF,
     b"RF64": _RIFF,

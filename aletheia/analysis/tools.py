@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, get_type_hints
 
+from aletheia.analysis.audio_ports import AudioAnalyser
 from aletheia.analysis.document_text import DocumentCollector
 from aletheia.analysis.model_manager import ModelHolder
 from aletheia.analysis.other_types import OtherTypes
@@ -21,6 +22,7 @@ from aletheia.analysis.ports import Embedder, Fetcher
 from aletheia.analysis.processor import Processor, TypeSpec, spec_of
 from aletheia.analysis.result_cache import ResultCache
 from aletheia.analysis.settings import WorkerSettings
+from aletheia.analysis.transcripts import TranscriptCollector
 from aletheia.errors import Misconfigured
 from aletheia.llm.messages import AnswerForm, ChatModel, ChatRequest, Completion, Message
 
@@ -65,6 +67,8 @@ TOOLS: Final[Mapping[str, Tool]] = {
     "embedder": Tool(Embedder, "What embeds texts, as `PROCESSING_MODE` says."),
     "fetcher": Tool(Fetcher, "What fetches the files that tasks name, within bounds."),
     "documents": Tool(DocumentCollector, "What reads documents, in processes with limits."),
+    "recordings": Tool(AudioAnalyser, "What measures recordings, in processes with limits."),
+    "speech": Tool(TranscriptCollector, "What transcribes speech, as `SPEECH_ENGINE` says."),
     "cache": Tool(ResultCache, "Values that were made before, of this type and version alone."),
     "models": Tool(ModelHolder, "The local models: listed, pulled, loaded, unloaded."),
     "types": Tool(OtherTypes, "The other task types, computed by name."),

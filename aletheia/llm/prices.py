@@ -23,8 +23,8 @@ from aletheia.settings import BudgetSettings
 
 log = logging.getLogger(__name__)
 
-Kind: TypeAlias = Literal["embedding", "chat"]
-"""Kind of a call; its price depends on it."""
+Kind: TypeAlias = Literal["embedding", "chat", "transcription"]
+"""Kind of a call; its price depends on it. Of a transcription each second counts as a token."""
 
 UnknownPrice: TypeAlias = Literal["dearest", "free", "refuse"]
 
@@ -57,6 +57,7 @@ class _ModelPrice(BaseModel, frozen=True, extra="forbid"):
     input: Decimal | None = Field(default=None, ge=0)
     output: Decimal | None = Field(default=None, ge=0)
     embedding: Decimal | None = Field(default=None, ge=0)
+    transcription: Decimal | None = Field(default=None, ge=0)  # USD per million seconds
     batch_factor: Decimal | None = Field(default=None, ge=0, le=1)
 
 
@@ -169,6 +170,8 @@ def usd_of(nanousd: int) -> Decimal:
 def _of_kind(price: _ModelPrice, kind: Kind) -> tuple[Decimal, Decimal] | None:
     if kind == "embedding":
         return None if price.embedding is None else (price.embedding, Decimal(0))
+    if kind == "transcription":
+        return None if price.transcription is None else (price.transcription, Decimal(0))
     if price.input is None or price.output is None:
         return None
     return price.input, price.output

@@ -2,7 +2,9 @@
 
 Parts: `pdf` (500 pages in a child beside bare pypdfium2), `mutations` (2,000 damaged files a type),
 `media` (an embedding's latency beside media at work), `lanes` (two workers against one; faulty
-types beside sound ones), `models` (int8 beside full precision).
+types beside sound ones), `models` (int8 beside full precision),
+`analysis` and `speech` (recordings in a child beside the bare libraries), `sounds` (2,000 damaged
+recordings a type).
 Prints a table, and one JSON object on its last line; figures beyond their bounds are `missed`.
 """
 
@@ -13,9 +15,12 @@ from typing import Any, Final
 
 from rich.table import Table
 
+from aletheia.analysis.audio_settings import AudioSettings
 from aletheia.analysis.file_settings import DecoderSettings
 from aletheia.analysis.ports import DocumentType
 from bench.figures import console, describe_machine, find_missed, print_json
+from bench.workers.audio import measure_analysis, measure_speech
+from bench.workers.audio_mutations import make_samples, run_audio_mutations
 from bench.workers.lanes import measure_faults, measure_two_workers
 from bench.workers.media import measure_media
 from bench.workers.models import measure_int8
@@ -30,7 +35,13 @@ from tests.fakes.samples import (
     sentences,
 )
 
-PARTS: Final = ("pdf", "mutations", "media", "lanes", "models")
+PARTS: Final = (
+    *("pdf", "mutations", "media", "lanes", "models"),
+    *("analysis", "speech", "sounds"),
+)
+
+MINUTES: Final = 60.0
+"""How long the recordings play whose memory is measured."""
 
 BOUNDS: Final[Mapping[str, tuple[str, float]]] = {
     "pdf_ratio": ("max", 1.1),
@@ -41,6 +52,13 @@ BOUNDS: Final[Mapping[str, tuple[str, float]]] = {
     "rate_beside_faults": ("min", 0.9),
     "int8_speed_up": ("min", 1.2),
     "int8_mean_cosine": ("min", 0.98),
+    "analysis_overhead": ("max", 1.1),
+    "analysis_mb": ("max", 100),
+    "speech_overhead": ("max", 1.1),
+    "speech_mb": ("max", 700),
+    "speech_rtf": ("max", 0.3),
+    "sounds_unexpected": ("max", 0),
+    "sounds_peak_share": ("max", 1.0),
 }
 
 SAMPLES: Final[Mapping[DocumentType, bytes]] = {
@@ -62,7 +80,7 @@ def make_report(pages: int = PAGES) -> bytes:
     return make_pdf(texts)
 
 
-async def main(parts: Sequence[str], files: int, seed: int) -> None:
+async def main(parts: Sequence[str], files: int, seed: int, minutes: float) -> None:
     """Measure some parts and print their figures."""
     figures: dict[str, float] = {}
     details: dict[str, Any] = {}
@@ -80,6 +98,17 @@ async def main(parts: Sequence[str], files: int, seed: int) -> None:
         figures |= {**await measure_two_workers(), **await measure_faults()}
     if "models" in parts:
         figures |= await asyncio.to_thread(measure_int8)
+    if "analysis" in parts:
+        figures |= await measure_analysis(minutes)
+    if "speech" in parts:
+        figures |= await measure_speech(minutes)
+    if "sounds" in parts:
+        sounds = make_samples()
+        outcomes = [await run_audio_mutations(sounds, name, files, seed=seed) for name in sounds]
+        limit = AudioSettings().audio_memory_max
+        figures["sounds_unexpected"] = sum(len(outcome.unexpected) for outcome in outcomes)
+        figures["sounds_peak_share"] = max(outcome.peak_bytes for outcome in outcomes) / limit
+        details |= {outcome.type: describe(outcome) for outcome in outcomes}
     show(figures, details)
     bounds = {name: bound for name, bound in BOUNDS.items() if name in figures}
     rounded = {name: round(value, 4) for name, value in figures.items()}
@@ -119,7 +148,8 @@ if __name__ == "__main__":
     parser.add_argument("parts", nargs="*", help=f"what to measure, of {', '.join(PARTS)}; all")
     parser.add_argument("--files", type=int, default=2000, help="damaged files a type")
     parser.add_argument("--seed", type=int, default=0, help="of the first one")
+    parser.add_argument("--minutes", type=float, default=MINUTES, help="of long recordings")
     asked = parser.parse_args()
     if unknown := set(asked.parts) - set(PARTS):
         parser.error(f"no parts: {', '.join(sorted(unknown))}")
-    asyncio.run(main(asked.parts or PARTS, asked.files, asked.seed))
+    asyncio.run(main(asked.parts or PARTS, asked.files, asked.seed, asked.minutes))

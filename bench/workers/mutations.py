@@ -20,6 +20,7 @@ from typing import Final
 from aletheia.adapters.children.pool import Children
 from aletheia.adapters.decoding.reader import ChildReader
 from aletheia.analysis.file_settings import DecoderSettings
+from aletheia.analysis.file_types import FileType
 from aletheia.analysis.ports import DocumentType, FetchedFile, Page
 from aletheia.errors import AletheiaError
 
@@ -46,7 +47,7 @@ Change = Callable[[bytearray, Random], None]
 class Outcome:
     """What became of the damaged files of one type."""
 
-    type: DocumentType
+    type: FileType
     files: int = 0
     codes: Counter[str] = field(default_factory=Counter[str])
     lost_pages: int = 0
@@ -101,7 +102,7 @@ async def run_mutations(
             outcome.files += 1
             if code not in EXPECTED:
                 outcome.unexpected[number] = code
-            _measure(children, outcome)
+            measure(children, outcome)
     finally:
         await children.close()
     outcome.seconds = time.monotonic() - began
@@ -122,7 +123,7 @@ async def _read(reader: ChildReader, type_: DocumentType, data: bytes, outcome: 
     return READ
 
 
-def _measure(children: Children, outcome: Outcome) -> None:
+def measure(children: Children, outcome: Outcome) -> None:
     """Note the most memory that an idle child has ever had."""
     for pid in children.idle_pids:
         figures = dict(_read_status(pid))

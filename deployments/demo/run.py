@@ -22,6 +22,7 @@ from deployments.demo.gather import run_gather
 from deployments.demo.reasoning import run_reasoning
 from deployments.demo.runs import show_links, watch
 from deployments.demo.tasks import collect_outcomes, count_states, read_upstream, show
+from deployments.demo.workers import run_workers
 from deployments.environment import demo_servers
 from deployments.examples.tasks import example_tasks, make_faulty_tasks
 from deployments.local import Local
@@ -137,10 +138,11 @@ def _run(
             local,
             steps,
             variables,
-            upstream_options=["--tasks", str(tasks), "--model", model],
+            upstream_options=["--tasks", str(tasks), "--model", model, "--workers"],
             is_scheduled=False,  # one shift at a time: ours would wait for the scheduled one
         )
         is_as_expected = _run_shift(local, steps, tasks, model, is_made_up=is_made_up)
+        is_as_expected &= run_workers(local, steps)
         if mode == "hybrid":
             console.print(
                 "\n  A gather is left out in this mode: items are embedded by Ollama alone, and "

@@ -21,6 +21,7 @@ from aiohttp import web
 from deployments.examples.reports import read_report
 from deployments.examples.server import LoopbackServer, answer, main
 from deployments.examples.tasks import EXAMPLE_MODEL, example_tasks
+from deployments.examples.worker_tasks import worker_examples
 
 MAX_LIMIT: Final = 100
 """Largest page that is given out, tasks."""
@@ -206,6 +207,8 @@ def _build(chosen: Namespace) -> ExampleUpstream:
         model=chosen.model,
         newest_at=datetime.now(UTC),
     )
+    if chosen.workers:
+        tasks += [example.task for example in worker_examples()]
     return ExampleUpstream([task.entry for task in tasks])
 
 
@@ -215,6 +218,7 @@ if __name__ == "__main__":
         {
             "--tasks": {"type": int, "default": 300, "help": "good tasks"},
             "--model": {"default": EXAMPLE_MODEL, "help": "that a third of the tasks name"},
+            "--workers": {"action": "store_true", "help": "add a task of each type of workers"},
             "--no-faults": {"action": "store_true", "help": "leave out the faulty tasks"},
         },
     )

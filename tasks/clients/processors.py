@@ -11,7 +11,9 @@ from aletheia.analysis.registry import Processors, load_processors
 from aletheia.analysis.result_cache import ResultCache
 from aletheia.analysis.settings import WorkerSettings
 from aletheia.analysis.tools import BuildTool, Toolbox, WorkerChat
+from aletheia.analysis.transcripts import TranscriptCollector
 from aletheia.errors import Misconfigured
+from tasks.clients.audio import SEGMENTS, build_transcripts, get_analyser
 from tasks.clients.embedding import get_embedder, get_embedding_settings
 from tasks.clients.files import PAGES, build_collector, get_fetcher
 from tasks.clients.models import HOLDERS, build_model_holder
@@ -65,6 +67,10 @@ async def _get_types() -> OtherTypes:
     return OtherTypes(get_processors)
 
 
+async def _get_speech() -> TranscriptCollector:
+    return await build_transcripts((await get_result_cache()).scoped(SEGMENTS))
+
+
 async def _get_settings() -> WorkerSettings:
     return current_session().settings.workers
 
@@ -75,6 +81,8 @@ BUILDERS: Final[Mapping[str, BuildTool]] = {
     "cache": get_result_cache,
     "fetcher": get_fetcher,
     "documents": _get_documents,
+    "recordings": get_analyser,
+    "speech": _get_speech,
     "models": _get_models,
     "types": _get_types,
     "settings": _get_settings,

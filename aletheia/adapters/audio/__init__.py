@@ -1,0 +1,1 @@
+"""Recordings: each module is run in a child process, except `analyser` and `transcriber`."""

@@ -1,0 +1,1 @@
+"""How right workers are, on data that nothing was fitted on."""
