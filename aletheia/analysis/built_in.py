@@ -3,11 +3,17 @@
 from collections.abc import Mapping
 from typing import Final
 
-from aletheia.analysis import document_summarization, pdf_analysis, text_embedding
+from aletheia.analysis import (
+    document_summarization,
+    pdf_analysis,
+    sentiment_analysis,
+    text_embedding,
+)
 from aletheia.analysis.tools import Build
 
 BUILT_IN: Final[Mapping[str, Build]] = {
     text_embedding.TASK_TYPE: text_embedding.TextEmbedding,
+    sentiment_analysis.TASK_TYPE: sentiment_analysis.SentimentAnalysis,
     pdf_analysis.TASK_TYPE: pdf_analysis.PdfAnalysis,
     document_summarization.TASK_TYPE: document_summarization.DocumentSummarization,
 }

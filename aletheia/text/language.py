@@ -1,5 +1,6 @@
 """Language of a text, guessed by py3langid, which comes with its model and needs no network."""
 
+import re
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
@@ -13,6 +14,20 @@ MIN_CONFIDENCE: Final = 0.95
 language at most, plain sentences of 80 letters 0.96 for their own."""
 
 
+MAX_CHARS: Final = 5000
+"""Characters that are enough to know a language by."""
+
+MIN_FOREIGN: Final = 10
+"""Letters of another script from which a text is not English."""
+
+_ENGLISH: Final = frozenset(
+    "the and of to it that for with not this but have has you they from are were".split()
+)
+"""Words that most English sentences have, and sentences of other languages have not."""
+
+_ENGLISH_SHARE: Final = 0.1
+_WORD: Final = re.compile(r"[^\W\d_]+")
+
 LanguageGuess: TypeAlias = Callable[[str], str | None]
 """Returns the language of a text (ISO 639-1); `None` where that is not clear."""
 
@@ -23,6 +38,19 @@ def guess_language(text: str) -> str | None:
         return None
     language, confidence = _identifier().classify(text)
     return language if confidence >= MIN_CONFIDENCE else None
+
+
+def may_be_english(text: str) -> bool:
+    """Check whether a text may be English: nothing says clearly that it is something else."""
+    shown = text[:MAX_CHARS]
+    letters = [character for character in shown if character.isalpha()]
+    latin = sum(character.isascii() for character in letters)
+    if len(letters) >= MIN_FOREIGN and latin < len(letters) / 2:
+        return False
+    if guess_language(shown) in (None, "en"):
+        return True
+    words = _WORD.findall(shown.casefold())
+    return sum(word in _ENGLISH for word in words) >= _ENGLISH_SHARE * len(words)
 
 
 @cache

@@ -1,0 +1,1 @@
+"""How often workers are right, on data that nothing was fitted on."""
