@@ -5,8 +5,8 @@ alone and once with the vectors of MiniLM. Sentiment is fitted to the rated sent
 held out (`bench.accuracy.snippets`), tweets twice, since most of the others are about films; to
 statements without any; and to sentences that differ by a negation. Emotions are fitted to
 `bench/data/sentiment/emotions.yaml`, and to sentences that people rated as neutral. Writes the
-heads; `--check` prints how often signs are right on a source that nothing was fitted on. Vectors are
-kept in `.services/data`.
+heads; `--check` prints how often signs are right on a source that nothing was fitted on. Vectors
+are kept in `.services/data`.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""The task type `sentiment_analysis`: is a text positive, and which emotions show in it (SPEC §3)."""
+"""The task type `sentiment_analysis`: what a text expresses, and which emotions (SPEC §3)."""
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
@@ -39,7 +39,7 @@ class SentimentAnalysisResult(BaseModel):
     confidence: float = Field(ge=0, le=1, description="Probability of the sentiment reported.")
     probabilities: dict[Sentiment, float] = Field(description="Of all three; they sum to 1.")
     emotions: dict[str, float] = Field(
-        description="How strongly joy, sadness, anger, fear, surprise and disgust show, 0 to 1 each."
+        description="How surely joy, sadness, anger, fear, surprise and disgust show, 0 to 1 each."
     )
     provider: str = Field(description="Who judged: `local`, or the provider of the chat model.")
     model: str = Field(description="What judged; the lexicon's name alone where no vectors helped.")

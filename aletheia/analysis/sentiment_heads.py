@@ -1,4 +1,4 @@
-"""Linear models that tell the sentiment of English texts, fitted by `python -m bench.sentiment_fit`.
+"""Linear models of the sentiment of English texts, fitted by `python -m bench.sentiment_fit`.
 
 One works with the lexicon alone; others belong to one embedding model each, whose vectors they
 weigh beside it.

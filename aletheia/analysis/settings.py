@@ -17,8 +17,8 @@ class WorkerSettings(Settings):
     )
     sentiment_engine: Literal["local", "llm"] = Field(
         default="local",
-        description="What judges the sentiment of texts: `local` (a lexicon and the embeddings that "
-        "are there already; English), or `llm` (a chat model, in lane `llm`; any language).",
+        description="What judges the sentiment of texts: `local` (a lexicon and the embeddings "
+        "that are there already; English), or `llm` (a chat model, in lane `llm`; any language).",
     )
     lane_max_waiting: int = Field(
         default=1000,

@@ -16,7 +16,7 @@ from typing import Any, Final, TypeAlias, get_type_hints
 
 from aletheia.analysis.document_text import DocumentCollector
 from aletheia.analysis.model_manager import ModelHolder
-from aletheia.analysis.ports import Embedder, Fetcher
+from aletheia.analysis.ports import Embedder, Fetcher, Translator
 from aletheia.analysis.processor import Processor, TypeSpec, spec_of
 from aletheia.analysis.result_cache import ResultCache
 from aletheia.analysis.settings import WorkerSettings
@@ -64,6 +64,9 @@ TOOLS: Final[Mapping[str, Tool]] = {
     "embedder": Tool(Embedder, "What embeds texts, as `PROCESSING_MODE` says."),
     "fetcher": Tool(Fetcher, "What fetches the files that tasks name, within bounds."),
     "documents": Tool(DocumentCollector, "What reads documents, in processes with limits."),
+    "translator": Tool(
+        Translator, "What translates on this machine, in processes with limits, pair by pair."
+    ),
     "cache": Tool(ResultCache, "Values that were made before, of this type and version alone."),
     "models": Tool(ModelHolder, "The local models: listed, pulled, loaded, unloaded."),
     "settings": Tool(WorkerSettings, "The settings of workers."),

@@ -21,7 +21,10 @@ MIN_FOREIGN: Final = 10
 """Letters of another script from which a text is not English."""
 
 _ENGLISH: Final = frozenset(
-    "the and of to it that for with not this but have has you they from are were".split()
+    {
+        *("the", "and", "of", "to", "it", "that", "for", "with", "not", "this", "but", "have"),
+        *("has", "you", "they", "from", "are", "were"),
+    }
 )
 """Words that most English sentences have, and sentences of other languages have not."""
 
@@ -32,9 +35,13 @@ LanguageGuess: TypeAlias = Callable[[str], str | None]
 """Returns the language of a text (ISO 639-1); `None` where that is not clear."""
 
 
-def guess_language(text: str) -> str | None:
-    """Return the language of a text (ISO 639-1); `None` where that is not clear."""
-    if sum(character.isalpha() for character in text) < MIN_LETTERS:
+def guess_language(text: str, *, min_letters: int = MIN_LETTERS) -> str | None:
+    """Return the language of a text (ISO 639-1); `None` where that is not clear.
+
+    `min_letters`: a shorter text has none; fewer than `MIN_LETTERS` where the text is known to be
+    nothing but words of one language.
+    """
+    if sum(character.isalpha() for character in text) < min_letters:
         return None
     language, confidence = _identifier().classify(text)
     return language if confidence >= MIN_CONFIDENCE else None

@@ -15,6 +15,7 @@ from tasks.clients.embedding import get_embedder, get_embedding_settings
 from tasks.clients.files import PAGES, build_collector, get_fetcher
 from tasks.clients.models import HOLDERS, build_model_holder
 from tasks.clients.store import get_volatile_store
+from tasks.clients.translation import get_translator
 from tasks.session import current_session, once
 
 
@@ -70,6 +71,7 @@ BUILDERS: Final[Mapping[str, BuildTool]] = {
     "cache": get_result_cache,
     "fetcher": get_fetcher,
     "documents": _get_documents,
+    "translator": get_translator,
     "models": _get_models,
     "settings": _get_settings,
 }

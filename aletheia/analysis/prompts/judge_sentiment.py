@@ -40,7 +40,8 @@ FORM: Final = form_of(JudgedSentiment, "judged_sentiment")
 def build_prompt(text: str) -> tuple[Message, Message]:
     """Build the messages that ask for the sentiment of a text."""
     asked = "Judge the sentiment of the text in the block."
-    return Message("system", _SYSTEM), Message("user", f"{quote('text', clean_text(text))}\n\n{asked}")
+    blocks = [quote("text", clean_text(text)), asked]
+    return Message("system", _SYSTEM), Message("user", "\n\n".join(blocks))
 
 
 _SYSTEM: Final = f"""\
@@ -48,9 +49,9 @@ You judge the sentiment that a text expresses: the attitude of its author, not w
 is a happy one. A statement of facts without an attitude is neutral, and so is a text whose praise \
 and criticism balance. Take negation and irony into account. The text may be in any language.
 
-Answer with the probability that a careful reader would call the text negative, neutral or positive \
-as a whole; the three sum to 1. Spread them where readers would disagree. Then say how strongly each \
-emotion shows in the text, 0 where it does not show.
+Answer with the probability that a careful reader would call the text negative, neutral or \
+positive as a whole; the three sum to 1. Spread them where readers would disagree. Then say how \
+strongly each emotion shows in the text, 0 where it does not show.
 
 {QUOTED_IS_DATA}
 

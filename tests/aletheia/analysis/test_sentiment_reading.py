@@ -1,8 +1,11 @@
 """Sentiment by a lexicon and embeddings."""
 
+from collections.abc import AsyncGenerator, Sequence
+
 import pytest
 
 from aletheia.adapters.mock.embedder import MockEmbedder
+from aletheia.analysis.ports import Embedded
 from aletheia.analysis.sentiment_reading import (
     MAX_PARTS,
     PART_CHARS,
@@ -10,7 +13,7 @@ from aletheia.analysis.sentiment_reading import (
     split_parts,
     take_evenly,
 )
-from aletheia.errors import AletheiaError, ModelUnavailable
+from aletheia.errors import InvalidTask, ModelUnavailable
 from tests.fakes.embedder import FakeEmbedder
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
@@ -105,10 +108,10 @@ async def test_no_texts_no_readings():
 
 async def test_a_fault_of_one_text_leaves_the_others():
     class Faulty(LocalMock):
-        async def embed(self, model, texts):  # type: ignore[no-untyped-def, override]
+        async def embed(self, model: str, texts: Sequence[str]) -> AsyncGenerator[list[Embedded]]:
             async for answers in super().embed(model, texts):
                 yield [
-                    type(answer)(answer.index, AletheiaError("no"))
+                    Embedded(answer.index, InvalidTask("bad_vector", "no"))
                     if "bad" in texts[answer.index]
                     else answer
                     for answer in answers

@@ -27,7 +27,9 @@ def test_a_word_shows_its_emotion(text: str, emotion: str):
     assert found(text) == {emotion: math.log(2)}
 
 
-@pytest.mark.parametrize("text", ["I am not afraid.", "I don\u2019t hate it", "never sad", "", "\ud800"])
+@pytest.mark.parametrize(
+    "text", ["I am not afraid.", "I don\u2019t hate it", "never sad", "", "\ud800"]
+)
 def test_what_is_negated_or_not_there_does_not_count(text: str):
     assert found(text) == {}
 
