@@ -19,7 +19,7 @@ from aletheia.errors import AletheiaError, Deferred, InvalidTask, Unavailable
 from aletheia.llm.asking import check_finish
 from aletheia.llm.messages import clean_text, estimate_tokens
 from aletheia.llm.structured import read_answer
-from aletheia.text.language import MAX_CHARS, guess_language
+from aletheia.text.language import MAX_CHARS, guess_language, identify_language
 
 log = logging.getLogger(__name__)
 
@@ -29,9 +29,6 @@ AUTO: Final = "auto"
 
 MAX_ASKED_CHARS: Final = 30_000
 """Longest text that a chat model is asked to translate in one answer, characters."""
-
-MIN_LETTERS: Final = 12
-"""Letters of a text that are enough to choose an engine by; a sentence has them."""
 
 _CODE: Final = r"^(auto|[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*)$"
 _MIN_ANSWER_TOKENS: Final = 500
@@ -107,7 +104,7 @@ class Translation(SingleProcessor[TranslationInput]):
         """Translate a text; see `SingleProcessor.compute`."""
         text = clean_text(task_input.text)
         target = _shorten(task_input.target_lang)
-        source = await self._find_source(text, task_input.source_lang, target)
+        source = await self._find_source(text, task_input.source_lang)
         if source == target:
             return _write(text, source, target, "none", "none")
         tried = _Tried()
@@ -176,17 +173,14 @@ class Translation(SingleProcessor[TranslationInput]):
             fallback=tried.fault.code if tried.fault else None,
         )
 
-    async def _find_source(self, text: str, named: str, target: str) -> str | None:
+    async def _find_source(self, text: str, named: str) -> str | None:
         """Return the language of a text; `None` where nobody says it and it is not clear."""
         if named.lower() != AUTO:
             return _shorten(named)
-        shown = text[:MAX_CHARS]
-        guess = await asyncio.to_thread(guess_language, shown)
-        if guess is not None or self._translator is None or self._chat is not None:
-            return guess
-        # A short text is believed to be in a language that something can be done with.
-        short = await asyncio.to_thread(guess_language, shown, min_letters=MIN_LETTERS)
-        return short if short in {target, *self._translator.sources_of(target)} else None
+        if self._chat is not None:
+            # A model knows it better than a guess that is not sure.
+            return await asyncio.to_thread(guess_language, text[:MAX_CHARS])
+        return await asyncio.to_thread(identify_language, text)
 
 
 def _shorten(code: str) -> str:
