@@ -72,7 +72,7 @@ openapi: $(STAMP) ## Write docs/openapi.json from the service
 	@$(BIN)/python -m deployments.generated
 
 constraints: $(STAMP) ## Lock versions again after changing pyproject.toml (UPGRADE=1: all of them)
-	@printf 'uv\nhatchling\n' | $(BIN)/uv pip compile pyproject.toml - --extra dev --extra gpu --extra ocr --extra offline --extra otel --extra speech --extra ui \
+	@printf 'uv\nhatchling\n' | $(BIN)/uv pip compile pyproject.toml - --extra dev --extra gpu --extra ocr --extra offline --extra otel --extra speech --extra translation --extra ui \
 		--universal --python-version 3.11 --no-header --no-annotate --system-certs \
 		$(if $(UPGRADE),--upgrade) --output-file constraints.txt >/dev/null
 	@echo "constraints.txt locks $$(grep -c == constraints.txt) packages"

@@ -177,3 +177,30 @@ class PageRecogniser(Protocol):
             ComputeFailed: as `DocumentReader.read`.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Translated:
+    """A text in another language, and what translated it."""
+
+    text: str
+    provider: str
+    model: str
+    confidence: float | None = None  # mean probability of its tokens, where the engine gives one
+
+
+class Translator(Protocol):
+    """Translates between the languages that engines on this machine know, ISO 639-1 codes."""
+
+    def sources_of(self, target: str) -> frozenset[str]:
+        """Return the languages that can be translated into one; perhaps none."""
+        ...
+
+    async def translate(self, text: str, source: str, target: str) -> Translated:
+        """Translate a text, sentence by sentence; what is no sentence stays as it is.
+
+        Raises:
+            InvalidTask: `no_engine_for_pair`, `input_too_long`, `too_large`.
+            ComputeFailed: `decoder_died`, `too_slow`, `engine_failed`; another attempt may help.
+        """
+        ...

@@ -1,5 +1,7 @@
 """How task types are computed, and what waits in lanes (SPEC §1, Lanes; §3)."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from aletheia.settings import MaxTextBytes, Settings, TaskTimeout
@@ -12,6 +14,11 @@ class WorkerSettings(Settings):
     max_text_bytes: MaxTextBytes = 1_000_000
     worker_llm_model: str | None = Field(
         default=None, description="Model that computes tasks; empty: DEFAULT_LLM_MODEL."
+    )
+    sentiment_engine: Literal["local", "llm"] = Field(
+        default="local",
+        description="What judges the sentiment of texts: `local` (a lexicon and the embeddings "
+        "that are there already; English), or `llm` (a chat model, in lane `llm`; any language).",
     )
     lane_max_waiting: int = Field(
         default=1000,

@@ -23,6 +23,7 @@ from aletheia.text.extracts import (
     lexical_vectors,
     order_sentences,
     take_chars,
+    take_fitting,
 )
 from aletheia.text.spans import Span, split_spans
 
@@ -39,6 +40,9 @@ KEY_POINTS: Final[Mapping[SummaryLength, int]] = {"short": 3, "medium": 5, "long
 
 MAX_EMBEDDED: Final = 400
 """Sentences of a document that are embedded, those of every part that say most: a few seconds."""
+
+_MIN_SENTENCE: Final = 10
+"""Characters that a sentence of a summary has at least, about."""
 
 EXTRACTIVE: Final = "extractive"
 LEXICAL: Final = "words"
@@ -122,13 +126,10 @@ class ExtractiveSummarizer:
 
     async def summarize_spans(self, spans: Sequence[Span]) -> Summary:
         """Summarise a text that has been split into sentences; see `Summarizer.summarize`."""
-        if not spans:
-            raise InvalidTask("no_text", "the document has no text to summarise")
-        chosen = await asyncio.to_thread(_choose, spans, self._max_embedded)
+        chosen = await self._choose(spans)
         vectors, name, tokens = await self._embed(chosen)
         needed = _count_needed(chosen)
         order = await asyncio.to_thread(order_sentences, vectors, chosen, needed)
-        provider = EXTRACTIVE if self._embedder is None else self._embedder.provider
         return Summary(
             sentences=_nest(order, chosen),
             key_points=tuple(
@@ -136,10 +137,45 @@ class ExtractiveSummarizer:
                 for index in order[: max(KEY_POINTS.values())]
             ),
             is_extractive=True,
-            provider=provider if name != LEXICAL else EXTRACTIVE,
+            provider=self._name_provider(name),
             model=name,
             tokens=tokens,
         )
+
+    async def summarize_within(self, spans: Sequence[Span], max_chars: int) -> Summary:
+        """Summarise a text in at most `max_chars`, on one level; see `Summarizer.summarize`.
+
+        Where even its shortest sentence is longer, the beginning of the best one is taken.
+        """
+        chosen = await self._choose(spans)
+        vectors, name, tokens = await self._embed(chosen)
+        limit = max_chars // _MIN_SENTENCE + 1
+        order = await asyncio.to_thread(
+            order_sentences, vectors, chosen, limit, max_chars=max_chars
+        )
+        taken = [chosen[index] for index in take_fitting(order, chosen, max_chars)]
+        if not taken:
+            (best,) = await asyncio.to_thread(order_sentences, vectors, chosen, 1)
+            taken = [cut_span(chosen[best], max_chars)]
+        return Summary(
+            sentences=tuple(Sentence(span.text, "short", span.start, span.end) for span in taken),
+            key_points=(),
+            is_extractive=True,
+            provider=self._name_provider(name),
+            model=name,
+            tokens=tokens,
+        )
+
+    async def _choose(self, spans: Sequence[Span]) -> list[Span]:
+        """Return the sentences that may stand in a summary."""
+        if not spans:
+            raise InvalidTask("no_text", "there is no text to summarise")
+        return await asyncio.to_thread(_choose, spans, self._max_embedded)
+
+    def _name_provider(self, model: str) -> str:
+        if self._embedder is None or model == LEXICAL:
+            return EXTRACTIVE
+        return self._embedder.provider
 
     async def _embed(self, spans: Sequence[Span]) -> tuple[Vectors, str, int]:
         """Return unit vectors of sentences, by which model, and the tokens that took.
@@ -178,6 +214,16 @@ def _choose(spans: Sequence[Span], limit: int) -> list[Span]:
     """Return the sentences that may stand in a summary, of every part of the text."""
     candidates = choose_candidates(spans)
     return [candidates[index] for index in choose_central(candidates, limit)]
+
+
+def cut_span(span: Span, max_chars: int) -> Span:
+    """Return the beginning of a sentence, at most `max_chars`, whole words where there are any."""
+    shown = span.text[:max_chars]
+    if len(shown) < len(span.text) and not span.text[max_chars].isspace():
+        words = shown.rsplit(None, 1)
+        shown = words[0] if len(words) > 1 else shown
+    shown = shown.rstrip()
+    return Span(shown, span.start, span.start + len(shown))
 
 
 def _count_needed(spans: Sequence[Span]) -> int:

@@ -18,7 +18,7 @@ from aletheia.analysis.audio_ports import AudioAnalyser
 from aletheia.analysis.document_text import DocumentCollector
 from aletheia.analysis.model_manager import ModelHolder
 from aletheia.analysis.other_types import OtherTypes
-from aletheia.analysis.ports import Embedder, Fetcher
+from aletheia.analysis.ports import Embedder, Fetcher, Translator
 from aletheia.analysis.processor import Processor, TypeSpec, spec_of
 from aletheia.analysis.result_cache import ResultCache
 from aletheia.analysis.settings import WorkerSettings
@@ -69,6 +69,9 @@ TOOLS: Final[Mapping[str, Tool]] = {
     "documents": Tool(DocumentCollector, "What reads documents, in processes with limits."),
     "recordings": Tool(AudioAnalyser, "What measures recordings, in processes with limits."),
     "speech": Tool(TranscriptCollector, "What transcribes speech, as `SPEECH_ENGINE` says."),
+    "translator": Tool(
+        Translator, "What translates on this machine, in processes with limits, pair by pair."
+    ),
     "cache": Tool(ResultCache, "Values that were made before, of this type and version alone."),
     "models": Tool(ModelHolder, "The local models: listed, pulled, loaded, unloaded."),
     "types": Tool(OtherTypes, "The other task types, computed by name."),

@@ -10,9 +10,10 @@ from typing import Final, Protocol, TypeVar, cast
 from pydantic import BaseModel
 
 from aletheia.analysis.document_text import PageCache
-from aletheia.analysis.prompts import note_part, summarize_document
+from aletheia.analysis.prompts import note_part, summarize_document, summarize_text
 from aletheia.analysis.prompts.note_part import MAX_NOTES, PartNotes
 from aletheia.analysis.prompts.summarize_document import MAX_KEY_POINTS, DocumentSummary
+from aletheia.analysis.prompts.summarize_text import TextSummary
 from aletheia.analysis.summaries import ExtractiveSummarizer, KeyPoint, Sentence, Summary
 from aletheia.errors import AletheiaError, Deferred, InvalidTask, Unavailable
 from aletheia.llm.asking import check_finish
@@ -38,6 +39,8 @@ PARALLEL: Final = 4
 _NOTES_TOKENS: Final = 1200
 _SUMMARY_TOKENS: Final = 2500
 _MAX_ROUNDS: Final = 4
+_MAX_TRIES: Final = 2
+"""Times that a model is asked whose first sentence is longer than the summary may be."""
 
 
 class Asker(Protocol):
@@ -65,6 +68,15 @@ class _Bill:
         self.tokens += completion.used.total
         self.provider, self.model = completion.provider, completion.model
         self.is_mock |= completion.is_mock
+
+
+@dataclass(frozen=True, slots=True)
+class _Material:
+    """What a summary is written from."""
+
+    text: str
+    is_notes: bool
+    is_condensed: bool  # whether a part of the document is not in it
 
 
 class WritingSummarizer:
@@ -106,7 +118,56 @@ class WritingSummarizer:
             summary = await self._otherwise.summarize_spans(spans)
             return replace(summary, tokens=summary.tokens + bill.tokens, fallback=error.code)
 
+    async def summarize_within(self, spans: Sequence[Span], max_chars: int) -> Summary:
+        """Summarise a text in at most `max_chars`, on one level; see `summarize`."""
+        if not spans:
+            raise InvalidTask("no_text", "there is no text to summarise")
+        bill = _Bill()
+        try:
+            return await self._write_within(spans, max_chars, bill)
+        except (Deferred, Unavailable):
+            raise
+        except AletheiaError as error:
+            log.warning("no model has written the summary: %s", error)
+            summary = await self._otherwise.summarize_within(spans, max_chars)
+            return replace(summary, tokens=summary.tokens + bill.tokens, fallback=error.code)
+
     async def _write(self, spans: Sequence[Span], bill: _Bill) -> Summary:
+        material = await self._condense(spans, bill)
+        messages = summarize_document.build_prompt(material.text, is_notes=material.is_notes)
+        answer = await self._ask(
+            messages, summarize_document.FORM, DocumentSummary, _SUMMARY_TOKENS, bill
+        )
+        sentences = tuple(
+            Sentence(said, sentence.level)
+            for sentence in answer.sentences
+            if (said := clean_text(sentence.text))
+        )
+        points = (clean_text(point) for point in answer.key_points)
+        found = tuple(KeyPoint(point) for point in points if point)[:MAX_KEY_POINTS]
+        return _make_summary(_with_short(sentences), found, material, bill)
+
+    async def _write_within(self, spans: Sequence[Span], max_chars: int, bill: _Bill) -> Summary:
+        material = await self._condense(spans, bill)
+        asked_chars = max_chars
+        for _ in range(_MAX_TRIES):
+            messages = summarize_text.build_prompt(
+                material.text, max_chars=asked_chars, is_notes=material.is_notes
+            )
+            answer = await self._ask(
+                messages, summarize_text.FORM, TextSummary, _SUMMARY_TOKENS, bill
+            )
+            said = [text for each in answer.sentences if (text := clean_text(each))]
+            if not said:
+                raise InvalidTask("empty_answer", "the model wrote no sentence")
+            if fitting := _take_first(said, max_chars):
+                sentences = tuple(Sentence(text, "short") for text in fitting)
+                return _make_summary(sentences, (), material, bill)
+            asked_chars //= 2
+        raise InvalidTask("answer_too_long", f"the model wrote more than {max_chars} characters")
+
+    async def _condense(self, spans: Sequence[Span], bill: _Bill) -> _Material:
+        """Return what a summary is written from: the text, or notes about all its parts."""
         shown = await asyncio.to_thread(shorten, spans, self._max_input_tokens)
         texts, is_notes = [span.shown for span in shown], False
         for _ in range(_MAX_ROUNDS):
@@ -117,26 +178,7 @@ class WritingSummarizer:
             if not texts:
                 raise InvalidTask("no_text", "the model found nothing to note in the document")
         material, *left_out = pack(texts, self._part_tokens)
-        messages = summarize_document.build_prompt(material, is_notes=is_notes)
-        answer = await self._ask(
-            messages, summarize_document.FORM, DocumentSummary, _SUMMARY_TOKENS, bill
-        )
-        sentences = tuple(
-            Sentence(said, sentence.level)
-            for sentence in answer.sentences
-            if (said := clean_text(sentence.text))
-        )
-        points = (clean_text(point) for point in answer.key_points)
-        return Summary(
-            sentences=_with_short(sentences),
-            key_points=tuple(KeyPoint(point) for point in points if point)[:MAX_KEY_POINTS],
-            is_extractive=False,
-            provider=bill.provider,
-            model=bill.model,
-            tokens=bill.tokens,
-            is_condensed=len(shown) < len(spans) or bool(left_out),
-            is_mock=bill.is_mock,
-        )
+        return _Material(material, is_notes, len(shown) < len(spans) or bool(left_out))
 
     async def _take_notes(self, parts: Sequence[str], bill: _Bill) -> list[str]:
         """Return the notes of all parts, in order.
@@ -189,6 +231,36 @@ class WritingSummarizer:
         bill.add(completion)
         check_finish(completion)
         return read_answer(completion.text, model, is_cut_off=completion.finish == "length")
+
+
+def _make_summary(
+    sentences: tuple[Sentence, ...],
+    points: tuple[KeyPoint, ...],
+    material: _Material,
+    bill: _Bill,
+) -> Summary:
+    return Summary(
+        sentences=sentences,
+        key_points=points,
+        is_extractive=False,
+        provider=bill.provider,
+        model=bill.model,
+        tokens=bill.tokens,
+        is_condensed=material.is_condensed,
+        is_mock=bill.is_mock,
+    )
+
+
+def _take_first(sentences: Sequence[str], max_chars: int) -> list[str]:
+    """Return the first of some sentences, as many as fit together; perhaps none."""
+    taken: list[str] = []
+    size = 0
+    for text in sentences:
+        size += len(" ".join(text.split())) + 1
+        if size > max_chars + 1:
+            break
+        taken.append(text)
+    return taken
 
 
 def pack(texts: Sequence[str], max_tokens: int) -> list[str]:

@@ -64,13 +64,16 @@ def choose_candidates(sentences: Sequence[Span]) -> list[Span]:
     return possible or list(sentences)
 
 
-def order_sentences(vectors: Vectors, sentences: Sequence[Span], limit: int) -> list[int]:
+def order_sentences(
+    vectors: Vectors, sentences: Sequence[Span], limit: int, *, max_chars: int | None = None
+) -> list[int]:
     """Return the indices of the sentences that represent all of them, the best first.
 
     Args:
         vectors: `(n, d)` unit vectors of the sentences, in the order of the text.
         sentences: the same sentences.
         limit: most indices to return.
+        max_chars: longer sentences are represented, but not returned; `None` is no bound.
     """
     count = len(sentences)
     if not count:
@@ -80,11 +83,13 @@ def order_sentences(vectors: Vectors, sentences: Sequence[Span], limit: int) -> 
     weights = 1.0 + LEAD_WEIGHT * np.exp(-places / LEAD_SENTENCES)
     lengths = np.array([max(20, len(sentence.text)) for sentence in sentences], np.float32)
     costs = lengths**LENGTH_POWER
+    is_short = np.array([max_chars is None or len(each.shown) <= max_chars for each in sentences])
     covered = np.zeros(count, np.float32)
     chosen: list[int] = []
     for _ in range(min(limit, count)):
         added = np.maximum(likeness - covered, 0.0).sum(axis=1) * weights / costs
         added[chosen] = -1.0
+        added[~is_short] = -1.0
         best = int(np.argmax(added))
         if added[best] <= 0.0:
             break
@@ -152,6 +157,21 @@ def take_chars(order: Sequence[int], sentences: Sequence[Span], max_chars: int) 
         if taken and size > max_chars + 1:
             break
         taken.append(index)
+    return sorted(taken)
+
+
+def take_fitting(order: Sequence[int], sentences: Sequence[Span], max_chars: int) -> list[int]:
+    """Return those of some sentences, the best first, that fit together, in the order of the text.
+
+    One that is too long for what is left is passed over; there may be none.
+    """
+    taken: list[int] = []
+    left = max_chars + 1
+    for index in order:
+        size = len(sentences[index].shown) + 1
+        if size <= left:
+            taken.append(index)
+            left -= size
     return sorted(taken)
 
 

@@ -18,6 +18,7 @@ from tasks.clients.embedding import get_embedder, get_embedding_settings
 from tasks.clients.files import PAGES, build_collector, get_fetcher
 from tasks.clients.models import HOLDERS, build_model_holder
 from tasks.clients.store import get_volatile_store
+from tasks.clients.translation import get_translator
 from tasks.session import current_session, once
 
 
@@ -83,6 +84,7 @@ BUILDERS: Final[Mapping[str, BuildTool]] = {
     "documents": _get_documents,
     "recordings": get_analyser,
     "speech": _get_speech,
+    "translator": get_translator,
     "models": _get_models,
     "types": _get_types,
     "settings": _get_settings,

@@ -1,6 +1,6 @@
 import pytest
 
-from aletheia.text.language import guess_language
+from aletheia.text.language import guess_language, identify_language, may_be_english
 
 TEXTS = {
     "en": "The team checks every open contract on the first Monday of the month and writes down "
@@ -35,3 +35,36 @@ def test_a_sentence_has_a_language(language: str) -> None:
 )
 def test_what_could_be_any_language_has_none(text: str) -> None:
     assert guess_language(text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ("Todos os seres humanos nascem livres e iguais em dignidade.", "pt"),
+        ("O contrato foi assinado ontem.", "pt"),
+        ("We need more time for the contract.", "en"),
+        ("Der Vertrag wurde gestern unterschrieben.", "de"),
+    ],
+)
+def test_a_short_sentence_is_identified(text: str, language: str) -> None:
+    assert identify_language(text) == language
+
+
+@pytest.mark.parametrize(
+    "text", ["", "Olá", "12345 67890 " * 20, "😀" * 100, "OK 1", "\ud800" * 80]
+)
+def test_what_has_no_words_has_no_language(text: str) -> None:
+    assert identify_language(text) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "Fine", "😀", "Great!", "SAP S/4HANA, SEO, KPI, CRM, ERP, AWS, API, SLA", TEXTS["en"]],
+)
+def test_what_may_be_english(text: str) -> None:
+    assert may_be_english(text)
+
+
+@pytest.mark.parametrize("text", [*(TEXTS[name] for name in TEXTS if name != "en"), "Очень плохо!"])
+def test_what_is_clearly_another_language_is_not(text: str) -> None:
+    assert not may_be_english(text)

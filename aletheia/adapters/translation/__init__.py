@@ -1,0 +1,1 @@
+"""Engines that translate on this machine, in child processes."""
