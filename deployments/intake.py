@@ -152,7 +152,7 @@ def _show_status(status: SystemStatus) -> None:
     console.print(table)
     for finding in status.findings:
         console.print(f"[yellow]Finding:[/] {escape(str(finding))}")
-    _show_leases(overview)
+    show_leases(overview)
     console.print(f"Dead letters: {sum(overview.dead.values()):,}.")
     for code, count in sorted(overview.dead.items()):
         console.print(f"  {count:,} {code}", markup=False)
@@ -166,7 +166,7 @@ def _show_status(status: SystemStatus) -> None:
         console.print(table)
 
 
-def _show_leases(overview: IntakeStatus) -> None:
+def show_leases(overview: IntakeStatus) -> None:
     """Print who holds claims until when, and when tasks that wait go on."""
     console.print(f"Leases: {overview.held:,} held, {overview.expired:,} run out.")
     for holder in overview.holders:
