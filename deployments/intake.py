@@ -187,7 +187,7 @@ def _show_trace(trace: Trace) -> None:
     table = plain_table("", "")
     table.show_header = False
     for event in trace.events:
-        table.add_row(f"{event.at:%Y-%m-%d %H:%M:%S.%f}"[:-3], event.what)
+        table.add_row(f"{event.at:%Y-%m-%d %H:%M:%S.%f}"[:-3], escape(event.what))
     for call in trace.calls:
         table.add_row(f"{call.at:%Y-%m-%d %H:%M:%S.%f}"[:-3], escape(_describe_call(call)))
     for name, value in trace.facts.items():
