@@ -16,8 +16,9 @@ from aletheia.escaping import CONTROL, drop_controls, show_controls
 class TextConsole(Console):
     """Prints texts as they are: nothing in them is coloured by its form, or controls a terminal."""
 
-    def __init__(self, *, stderr: bool = False) -> None:
-        super().__init__(stderr=stderr, highlight=False, emoji=False)
+    def __init__(self, *, stderr: bool = False, is_terminal: bool | None = None) -> None:
+        """Make one; `is_terminal`: whether it writes to one, where that cannot be seen."""
+        super().__init__(stderr=stderr, highlight=False, emoji=False, force_terminal=is_terminal)
 
     def render_str(
         self,

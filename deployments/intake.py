@@ -177,7 +177,7 @@ def _show_status(status: SystemStatus) -> None:
     console.print(table)
     for finding in status.findings:
         console.print(f"[yellow]Finding:[/] {escape(str(finding))}")
-    _show_leases(overview)
+    show_leases(overview)
     console.print(f"Dead letters: {sum(overview.dead.values()):,}.")
     for code, count in sorted(overview.dead.items()):
         console.print(f"  {count:,} {code}", markup=False)
@@ -191,7 +191,7 @@ def _show_status(status: SystemStatus) -> None:
         console.print(table)
 
 
-def _show_leases(overview: IntakeStatus) -> None:
+def show_leases(overview: IntakeStatus) -> None:
     """Print who holds claims until when, and when tasks that wait go on."""
     console.print(f"Leases: {overview.held:,} held, {overview.expired:,} run out.")
     for holder in overview.holders:
@@ -212,7 +212,7 @@ def _show_trace(trace: Trace) -> None:
     table = plain_table("", "")
     table.show_header = False
     for event in trace.events:
-        table.add_row(f"{event.at:%Y-%m-%d %H:%M:%S.%f}"[:-3], event.what)
+        table.add_row(f"{event.at:%Y-%m-%d %H:%M:%S.%f}"[:-3], escape(event.what))
     for call in trace.calls:
         table.add_row(f"{call.at:%Y-%m-%d %H:%M:%S.%f}"[:-3], escape(_describe_call(call)))
     for name, value in trace.facts.items():

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import typer
+from rich.markup import escape
 
 from aletheia.analysis.model_manager import ModelRow
 from deployments.console import console
@@ -43,7 +44,7 @@ def show_models(rows: Sequence[ModelRow], *, as_json: bool) -> None:
     if rows:
         table = plain_table("provider", *describe(rows[0]))
         for row in rows:
-            table.add_row(row.provider, *map(str, describe(row).values()))
+            table.add_row(row.provider, *(escape(str(cell)) for cell in describe(row).values()))
         console.print(table)
     else:
         console.print("There are no models.")

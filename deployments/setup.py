@@ -21,6 +21,7 @@ from prefect.client.schemas.schedules import IntervalSchedule
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound, PrefectHTTPStatusError
 from prefect.settings import get_current_settings
 from pydantic import ValidationError
+from rich.markup import escape
 
 from aletheia.errors import AletheiaError, Misconfigured, Unavailable
 from aletheia.settings import StoreSettings
@@ -105,7 +106,7 @@ def setup() -> None:
     table = plain_table("what", "name", "", "", whole="name")
     for done in asyncio.run(set_up(build_blocks(_read_known()))):
         outcome = f"[{COLOURS[done.outcome]}]{done.outcome}[/]"
-        table.add_row(done.kind, done.name, outcome, f"[dim]{done.detail}[/]")
+        table.add_row(done.kind, done.name, outcome, f"[dim]{escape(done.detail)}[/]")
     console.print(table)
 
 

@@ -29,9 +29,8 @@ PRINTS: dict[str, Callable[[TextConsole], object]] = {
 
 
 def make_console(width: int = 200) -> tuple[TextConsole, io.StringIO]:
-    console, written = TextConsole(), io.StringIO()
+    console, written = TextConsole(is_terminal=True), io.StringIO()
     console.file, console.width = written, width
-    console._force_terminal = True
     return console, written
 
 

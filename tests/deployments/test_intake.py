@@ -137,7 +137,7 @@ def test_who_holds_claims_until_when_is_printed():
         holders=(holder,),
         waiting_until_s=1_800_000_300.0,
     )
-    shown = printed(lambda: intake._show_leases(overview))
+    shown = printed(lambda: intake.show_leases(overview))
     assert "86 by host/[7], until 2027-01-15 08:00:00 UTC" in shown
     assert "aletheia intake release" in shown
     assert "Waiting tasks go on from 2027-01-15 08:05:00 UTC on." in shown

@@ -52,3 +52,9 @@ def test_models_can_be_had_as_json():
 )
 def test_what_is_known_of_models_is_said(rows: list[ModelRow], said: str):
     assert said in " ".join(show(rows).split())
+
+
+def test_the_name_of_a_model_is_neither_markup_nor_a_sequence():
+    shown = show([ModelRow("ollama", "[link=https://e.example]x[/link]\x1b[2J", "available")])
+    assert "[link=https://e.example]x[/link]␛[2J" in shown
+    assert "\x1b" not in shown

@@ -123,7 +123,7 @@ async def test_an_evaluation_without_a_judge_is_begun_again_after_a_while(setup:
     asked = await store.request(make_department("legal", 1), ["a"], user_id="u", is_auto=True)
     await store.mark_started(asked.request, "a-run")
     name = evaluation_id(setup.project_id, "legal", asked.request.version)
-    judge = {"asked": 3, "votes": []}
+    judge: dict[str, Any] = {"asked": 3, "votes": []}
     common = {"project_id": setup.project_id, "department": "legal"}
     await store.save(asked.request, {"_id": name, **common, "judge": judge})
     part = "repeat evaluations without a judge"

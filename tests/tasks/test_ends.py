@@ -4,7 +4,8 @@ import logging
 from collections.abc import Generator
 
 import pytest
-from prefect.states import Cancelled, Completed, Crashed, Failed, State, Suspended
+from prefect.client.schemas.objects import State
+from prefect.states import Cancelled, Completed, Crashed, Failed, Suspended
 
 from tasks.ends import soften_ends
 
@@ -24,9 +25,16 @@ class Levels(logging.Handler):
 def levels() -> Generator[Levels]:
     """What the logger of runs hands on, and nobody else sees."""
     logger, handler = logging.getLogger("prefect.flow_runs"), Levels()
-    before, logger.handlers, logger.propagate = logger.handlers, [handler], False
+    before = tuple(logger.handlers)
+    for found in before:
+        logger.removeHandler(found)
+    logger.addHandler(handler)
+    logger.propagate = False
     yield handler
-    logger.handlers, logger.propagate = before, True
+    logger.removeHandler(handler)
+    for found in before:
+        logger.addHandler(found)
+    logger.propagate = True
 
 
 @pytest.mark.parametrize(

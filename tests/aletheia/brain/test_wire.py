@@ -11,6 +11,7 @@ from aletheia.brain import wire
 
 DEPARTMENT = {"slug": "legal"}
 MANY = 16_384
+NO_NUMBER: dict[str, Any] = {}
 
 
 def batch(*items: object) -> dict[str, Any]:
@@ -24,10 +25,13 @@ def item(**values: object) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("model", "request_body"),
     [
-        (wire.NodesBatch, batch(*[item(embedding=[{}] * MANY)] * 1000)),
-        (wire.NodesBatch, batch(*[{}] * MANY)),
-        (wire.DuplicatesQuery, {"project_id": "p", "embedding": [{}] * MANY * 60}),
-        (wire.CoverageQuery, {"project_id": "p", "department": DEPARTMENT, "items": [{}] * MANY}),
+        (wire.NodesBatch, batch(*[item(embedding=[NO_NUMBER] * MANY)] * 1000)),
+        (wire.NodesBatch, batch(*[NO_NUMBER] * MANY)),
+        (wire.DuplicatesQuery, {"project_id": "p", "embedding": [NO_NUMBER] * MANY * 60}),
+        (
+            wire.CoverageQuery,
+            {"project_id": "p", "department": DEPARTMENT, "items": [NO_NUMBER] * MANY},
+        ),
     ],
     ids=["vectors", "items", "a vector", "items that are measured"],
 )

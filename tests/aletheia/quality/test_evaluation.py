@@ -588,7 +588,7 @@ async def test_the_four_questions_go_to_the_judges_model() -> None:
 def made(request: EvaluationRequest, votes: int) -> Document:
     """An evaluation by so many of three judges."""
     name = evaluation_id(request.project_id, request.department, request.version)
-    judge = {"asked": 3, "votes": [{}] * votes}
+    judge: dict[str, Any] = {"asked": 3, "votes": [{}] * votes}
     common = {"project_id": request.project_id, "department": request.department}
     return {"_id": name, "version": request.version, **common, "judge": judge}
 

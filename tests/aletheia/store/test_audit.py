@@ -1,5 +1,7 @@
 """Who asked for what, when and from where."""
 
+from typing import Any
+
 from aletheia.documents import Documents
 from aletheia.store.audit import MAX_CHARS, Actor, AuditLog
 from tests.fakes.clock import MovableClock
@@ -32,7 +34,14 @@ async def test_what_is_asked_for_again_is_one_entry_and_stays_as_it_was(document
 
 
 async def test_an_entry_of_an_earlier_version_is_read(documents: Documents):
-    old = {"_id": "a", "at": 1, "subject": "ada", "roles": [], "action": "x", "details": {}}
+    old: dict[str, Any] = {
+        "_id": "a",
+        "at": 1,
+        "subject": "ada",
+        "roles": [],
+        "action": "x",
+        "details": {},
+    }
     await documents.insert("aletheia_service_audit", [old])
     (entry,) = await AuditLog(documents).newest(10)
     assert (entry.who, entry.source) == ("ada", "")
