@@ -14,6 +14,7 @@ from aletheia.analysis.processor import Lane
 from aletheia.documents import Change, Update
 from aletheia.errors import AletheiaError, InvalidTask, Refused, TimedOut, Unavailable
 from aletheia.intake.callbacks import GIVE_UP_S, MAX_SENDING_TO_ONE
+from aletheia.intake.lanes.worker import LaneWorker
 from aletheia.intake.models import Entry
 from aletheia.intake.poller import Poller
 from aletheia.intake.pushed import PushedStatus, PushedTasks, read_pushed
@@ -282,6 +283,22 @@ async def test_a_pushed_task_of_a_lane_is_handed_over(bench: PushBench):
     row = (await bench.rows())["p1"]
     assert (row["state"], row["lane"], row["job"]) == ("queued", "llm", "j")
     assert (await bench.status("p1")).state == "pending"
+
+
+async def test_a_callback_that_failed_takes_the_place_of_no_task_in_a_lane(bench: PushBench):
+    bench.processors.lanes = {"echo": "llm"}
+    await bench.push(task(callback_url=URL))
+    await bench.drain()
+    ledger = bench.ledger()
+    worker = LaneWorker(bench.client, ledger, bench.processors, "llm", callbacks=bench.callbacks)
+    bench.callbacks.faults = [Unavailable("webhook", "down")]
+    async with worker.holding():
+        await worker.process(await worker.collector.collect())
+    bench.clock.now += 700
+    assert (await worker.collector.collect()).size == 0
+    await bench.drain()
+    assert len(bench.callbacks.sent) == 1
+    assert (await bench.status("p1")).state == "succeeded"
 
 
 async def test_two_requests_at_once_with_the_same_id_make_one_task(bench: PushBench):
