@@ -35,18 +35,19 @@ URL = "https://example.com/done"
 class Callbacks:
     """Notes what is sent; `faults` is what the next sendings fail with.
 
-    `hangs_s` is how long each takes before it fails, seconds; `asked` counts all.
+    `hangs_s` is how long each takes before it fails, seconds; `asked` and `ended` count.
     """
 
     def __init__(self) -> None:
         self.sent: list[tuple[str, bytes, str]] = []
         self.faults: list[AletheiaError] = []
         self.hangs_s = 0.0
-        self.asked = 0
+        self.asked = self.ended = 0
 
     async def post(self, address: str, body: bytes, event_id: str) -> None:
         self.asked += 1
         await asyncio.sleep(self.hangs_s)
+        self.ended += 1
         if self.hangs_s:
             raise TimedOut("webhook", "no complete answer in time")
         if self.faults:
@@ -225,6 +226,20 @@ async def test_receivers_that_hang_keep_no_report_to_the_upstream_waiting(bench:
     assert time.monotonic() - began < 4
     assert {found.state for found in bench.upstream.tasks.values()} == {"succeeded"}
     assert bench.callbacks.asked <= MAX_SENDING_TO_ONE
+
+
+async def test_what_the_upstream_took_is_recorded_while_a_callback_hangs(bench: PushBench):
+    await bench.push(task(callback_url=URL))
+    bench.add("t1")
+    bench.callbacks.hangs_s = 1.0
+    running = asyncio.create_task(bench.drain())
+    is_seen = False
+    while not (running.done() or is_seen):
+        is_reported = (await bench.states()).get("t1") == "reported"
+        is_seen = is_reported and (bench.callbacks.asked, bench.callbacks.ended) == (1, 0)
+        await asyncio.sleep(0.02)
+    await running
+    assert is_seen
 
 
 class TwoTypes(FakeProcessors):
