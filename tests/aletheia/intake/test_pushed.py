@@ -349,6 +349,31 @@ DIALECTS: list[tuple[object, list[str]]] = [
 ]
 
 
+def nested(depth: int) -> object:
+    return [nested(depth - 1)] if depth else "x"
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (task(text="x" * 20_000), "task_too_large"),
+        (task() | {"data": {"text": "x", "more": nested(300)}}, "invalid_input"),
+    ],
+)
+def test_a_task_that_is_not_written_down_whole_is_refused_at_once(body: object, code: str):
+    with pytest.raises(InvalidTask) as raised:
+        read(body)
+    assert raised.value.code == code
+
+
+async def test_a_task_with_a_fault_that_is_written_down_has_its_code(bench: PushBench):
+    await bench.push(task() | {"retry_count": -1})
+    await bench.drain()
+    status = await bench.status("p1")
+    assert status.report is not None
+    assert status.report["error"]["code"] == "invalid_task"
+
+
 @pytest.mark.parametrize(("body", "ids"), DIALECTS)
 def test_tasks_are_read_in_every_dialect(body: object, ids: list[str]):
     entries = read(body)
