@@ -17,7 +17,7 @@ from aletheia.documents import Document, Documents
 from aletheia.errors import InvalidTask
 from aletheia.intake import counting
 from aletheia.intake.models import PUSHED, Entry, NewTask, RowState
-from aletheia.intake.parsing import parse_page
+from aletheia.intake.parsing import parse_page, stub_of
 from aletheia.intake.reports import RESULTS
 from aletheia.intake.rows import ROWS, Rows
 from aletheia.intake.wording import Wording
@@ -60,7 +60,7 @@ def read_pushed(body: object, *, max_entry_bytes: int) -> list[Entry]:
 
     Raises:
         InvalidTask: `no_tasks`, `too_many_tasks`, `invalid_id`, `invalid_callback_url`,
-            `duplicate_id`.
+            `duplicate_id`; `task_too_large`, and `invalid_input` of one that is nested too deep.
     """
     entries = [_read_entry(found, max_entry_bytes) for found in _list_entries(body)]
     task_id, times = Counter(entry.id for entry in entries).most_common(1)[0]
@@ -98,7 +98,10 @@ def _read_entry(found: object, max_entry_bytes: int) -> Entry:
     page = parse_page([fields], max_entry_bytes=max_entry_bytes)
     if not page.entries:
         raise InvalidTask("invalid_id", page.rejected[0].reason)
-    return replace(page.entries[0], origin="pushed", callback_url=callback_url or None)
+    entry = page.entries[0]
+    if isinstance(entry.task, InvalidTask) and entry.json == stub_of(entry.id, fields):
+        raise entry.task  # nothing of it would be written down by which it could be told later
+    return replace(entry, origin="pushed", callback_url=callback_url or None)
 
 
 class PushedTasks:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from typing import get_args
 
 from aletheia import telemetry
 from aletheia.errors import (
@@ -17,7 +18,7 @@ from aletheia.errors import (
 from aletheia.intake.callbacks import CallbackSender, gives_up
 from aletheia.intake.concurrency import all_of
 from aletheia.intake.held_claims import Batch, HeldClaims
-from aletheia.intake.models import Claim, RowState, Task
+from aletheia.intake.models import Claim, Origin, RowState, Task
 from aletheia.intake.parsing import routing_json
 from aletheia.intake.ports import INVALID, Callbacks, Upstream
 from aletheia.intake.wording import failure_in
@@ -120,7 +121,10 @@ class Reporter:
             return None
 
         claims = await self._held.confirm(claims)
-        return len(await self._send_all(claims, send, self._accept)) if claims else 0
+        # What the upstream acknowledged is recorded while callbacks are still under way.
+        parts = [[c for c in claims if c.entry.origin == origin] for origin in get_args(Origin)]
+        sending = [self._send_all(part, send, self._accept) for part in parts if part]
+        return sum(map(len, await all_of(*sending)))
 
     async def _send_all(
         self,

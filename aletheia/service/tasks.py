@@ -38,8 +38,8 @@ _MEANINGS: Final = {
     HTTPStatus.UNAUTHORIZED: MEANINGS[HTTPStatus.UNAUTHORIZED],
     HTTPStatus.CONFLICT: "`id_reused`: an id was pushed before, with other content.",
     HTTPStatus.UNPROCESSABLE_ENTITY: "`no_tasks`, `too_many_tasks`, `invalid_task`, `invalid_id`, "
-    "`duplicate_id`, `invalid_callback_url`, `invalid_webhook_url` or `invalid_request`; nothing "
-    "of the request was taken.",
+    "`duplicate_id`, `task_too_large`, `invalid_input`, `invalid_callback_url`, "
+    "`invalid_webhook_url` or `invalid_request`; nothing of the request was taken.",
     HTTPStatus.INTERNAL_SERVER_ERROR: MEANINGS[HTTPStatus.INTERNAL_SERVER_ERROR],
     HTTPStatus.BAD_GATEWAY: MEANINGS[HTTPStatus.BAD_GATEWAY],
     HTTPStatus.SERVICE_UNAVAILABLE: "`no_key_configured`, `too_busy`, or `unavailable`. Try again "

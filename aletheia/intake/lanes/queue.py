@@ -11,7 +11,10 @@ from aletheia.intake.rows import ROWS, Rows
 MAX_CANDIDATES: Final = 16
 """Rows that are read to take one: others take from the same lane, and are faster at times."""
 
-_LEASED: Final = [RowState.KEPT, RowState.PROCESSING]
+_LEFT: Final = [RowState.PROCESSING, RowState.WAITING]
+_REPORTS: Final[Mapping[str, Any]] = {"state": RowState.KEPT, "origin": None}
+"""Reports that workers send. Callbacks that failed are left to the shifts, which send many at once:
+receivers that hang would take the place of tasks."""
 
 
 class LaneQueue:
@@ -57,8 +60,10 @@ class LaneQueue:
         of_types = {"lane": lane, "type": {"$in": list(types)}}
         if await self._documents.count(ROWS, {**of_types, "state": RowState.QUEUED}):
             return True
-        left = {**of_types, "state": {"$in": [*_LEASED, RowState.WAITING]}, **self._ended()}
-        return bool(await self._documents.count(ROWS, left))
+        left = {**of_types, "state": {"$in": _LEFT}, **self._ended()}
+        if await self._documents.count(ROWS, left):
+            return True
+        return bool(await self._documents.count(ROWS, {**of_types, **_REPORTS, **self._ended()}))
 
     async def take(
         self,
@@ -84,8 +89,8 @@ class LaneQueue:
         of_types = {"lane": lane, "type": {"$in": list(types)}}
         count = limit + MAX_CANDIDATES
 
-        async def find(state: RowState, sort: str, ended: Mapping[str, Any]) -> list[Document]:
-            where = {**of_types, "state": state, **ended}
+        async def find(sort: str, where: Mapping[str, Any]) -> list[Document]:
+            where = {**of_types, **where}
             return await self._documents.find(
                 ROWS, where, sort=sort, limit=count, with_payload=True
             )
@@ -99,16 +104,16 @@ class LaneQueue:
             return claims
 
         taken: list[Claim] = []
-        taken += await take(await find(RowState.KEPT, "lease_until", self._ended()))
+        taken += await take(await find("lease_until", {**_REPORTS, **self._ended()}))
         if len(taken) < limit:
-            left = await find(RowState.PROCESSING, "lease_until", self._ended())
+            left = await find("lease_until", {"state": RowState.PROCESSING, **self._ended()})
             if not is_idle and any(row.get("takes") for row in left):
                 return taken
             taken += await take(left)
         if len(taken) < limit:
             over = {"lease_until": {"$lt": self._clock.unix_s()}}
-            waiting = await find(RowState.WAITING, "turn", over)
-            rows = [*waiting, *await find(RowState.QUEUED, "turn", {})]
+            waiting = await find("turn", {"state": RowState.WAITING, **over})
+            rows = [*waiting, *await find("turn", {"state": RowState.QUEUED})]
             taken += await take(sorted(rows, key=lambda row: int(row.get("turn") or 0)))
         return taken
 

@@ -14,6 +14,7 @@ from aletheia.analysis.processor import Lane
 from aletheia.documents import Change, Update
 from aletheia.errors import AletheiaError, InvalidTask, Refused, TimedOut, Unavailable
 from aletheia.intake.callbacks import GIVE_UP_S, MAX_SENDING_TO_ONE
+from aletheia.intake.lanes.worker import LaneWorker
 from aletheia.intake.models import Entry
 from aletheia.intake.poller import Poller
 from aletheia.intake.pushed import PushedStatus, PushedTasks, read_pushed
@@ -34,18 +35,19 @@ URL = "https://example.com/done"
 class Callbacks:
     """Notes what is sent; `faults` is what the next sendings fail with.
 
-    `hangs_s` is how long each takes before it fails, seconds; `asked` counts all.
+    `hangs_s` is how long each takes before it fails, seconds; `asked` and `ended` count.
     """
 
     def __init__(self) -> None:
         self.sent: list[tuple[str, bytes, str]] = []
         self.faults: list[AletheiaError] = []
         self.hangs_s = 0.0
-        self.asked = 0
+        self.asked = self.ended = 0
 
     async def post(self, address: str, body: bytes, event_id: str) -> None:
         self.asked += 1
         await asyncio.sleep(self.hangs_s)
+        self.ended += 1
         if self.hangs_s:
             raise TimedOut("webhook", "no complete answer in time")
         if self.faults:
@@ -226,6 +228,20 @@ async def test_receivers_that_hang_keep_no_report_to_the_upstream_waiting(bench:
     assert bench.callbacks.asked <= MAX_SENDING_TO_ONE
 
 
+async def test_what_the_upstream_took_is_recorded_while_a_callback_hangs(bench: PushBench):
+    await bench.push(task(callback_url=URL))
+    bench.add("t1")
+    bench.callbacks.hangs_s = 1.0
+    running = asyncio.create_task(bench.drain())
+    is_seen = False
+    while not (running.done() or is_seen):
+        is_reported = (await bench.states()).get("t1") == "reported"
+        is_seen = is_reported and (bench.callbacks.asked, bench.callbacks.ended) == (1, 0)
+        await asyncio.sleep(0.02)
+    await running
+    assert is_seen
+
+
 class TwoTypes(FakeProcessors):
     """Computes `slow`, of lane `media`, as well."""
 
@@ -284,6 +300,22 @@ async def test_a_pushed_task_of_a_lane_is_handed_over(bench: PushBench):
     assert (await bench.status("p1")).state == "pending"
 
 
+async def test_a_callback_that_failed_takes_the_place_of_no_task_in_a_lane(bench: PushBench):
+    bench.processors.lanes = {"echo": "llm"}
+    await bench.push(task(callback_url=URL))
+    await bench.drain()
+    ledger = bench.ledger()
+    worker = LaneWorker(bench.client, ledger, bench.processors, "llm", callbacks=bench.callbacks)
+    bench.callbacks.faults = [Unavailable("webhook", "down")]
+    async with worker.holding():
+        await worker.process(await worker.collector.collect())
+    bench.clock.now += 700
+    assert (await worker.collector.collect()).size == 0
+    await bench.drain()
+    assert len(bench.callbacks.sent) == 1
+    assert (await bench.status("p1")).state == "succeeded"
+
+
 async def test_two_requests_at_once_with_the_same_id_make_one_task(bench: PushBench):
     await asyncio.gather(*(bench.push(task()) for _ in range(5)))
     assert await bench.documents.count(ROWS, {}) == 1
@@ -315,6 +347,31 @@ DIALECTS: list[tuple[object, list[str]]] = [
     ({"tasks": [{"id": "a", "type": "t", "data": {}}]}, ["a"]),
     ({"data": [{"id": "a", "type": "t", "data": {}}]}, ["a"]),
 ]
+
+
+def nested(depth: int) -> object:
+    return [nested(depth - 1)] if depth else "x"
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (task(text="x" * 20_000), "task_too_large"),
+        (task() | {"data": {"text": "x", "more": nested(300)}}, "invalid_input"),
+    ],
+)
+def test_a_task_that_is_not_written_down_whole_is_refused_at_once(body: object, code: str):
+    with pytest.raises(InvalidTask) as raised:
+        read(body)
+    assert raised.value.code == code
+
+
+async def test_a_task_with_a_fault_that_is_written_down_has_its_code(bench: PushBench):
+    await bench.push(task() | {"retry_count": -1})
+    await bench.drain()
+    status = await bench.status("p1")
+    assert status.report is not None
+    assert status.report["error"]["code"] == "invalid_task"
 
 
 @pytest.mark.parametrize(("body", "ids"), DIALECTS)
