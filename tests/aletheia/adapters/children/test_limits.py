@@ -108,9 +108,9 @@ LEAVE = """
 import encodings.idna, json, socket, tempfile
 from aletheia.adapters.children.child import path_of
 server = socket.create_server(("127.0.0.1", 0))
+{before}
 opened = tempfile.TemporaryFile(dir="/tmp")
 opened.write(b"kept"); opened.flush()
-{before}
 has_left = leave_network()
 try:
     socket.create_connection(server.getsockname(), timeout=2).close()
