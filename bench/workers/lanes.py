@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import os
 import tempfile
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -27,7 +28,7 @@ from tests.fakes.upstream import FakeUpstream, serve_fake_upstream
 LANE: Final = "llm"
 LATENCY_S: Final = 0.1
 TASKS: Final = 60
-GOOD_TASKS: Final = 150
+GOOD_TASKS: Final = 300
 SLOTS: Final = 5
 """`LANE_LLM_CONCURRENCY` where it is not set."""
 
@@ -78,7 +79,7 @@ class Flooding(Waiting):
         """Write, and answer."""
         log = logging.getLogger(LOGGER)
         for number in range(FLOOD_LINES):
-            log.info("line %d of very many", number)
+            log.warning("line %d of very many", number)
             if number % 100 == 0:
                 await asyncio.sleep(0)
         async for finished in super().process(group, inputs):
@@ -162,6 +163,9 @@ async def measure_faults(tasks: int = GOOD_TASKS) -> dict[str, float]:
     One hangs, one floods its log, and a type dies on import.
     """
     rates: list[float] = []
+    log = logging.getLogger(LOGGER)
+    log.propagate = False
+    log.addHandler(logging.FileHandler(os.devnull))
     for has_faults in (False, True):
         types = {"waiting": Waiting}
         if has_faults:

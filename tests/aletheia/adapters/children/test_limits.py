@@ -105,12 +105,12 @@ def test_a_child_yields_to_processes_that_somebody_waits_for():
 
 
 LEAVE = """
-import json, socket, tempfile
+import encodings.idna, json, socket, tempfile
 from aletheia.adapters.children.child import path_of
 server = socket.create_server(("127.0.0.1", 0))
+{before}
 opened = tempfile.TemporaryFile(dir="/tmp")
 opened.write(b"kept"); opened.flush()
-{before}
 has_left = leave_network()
 try:
     socket.create_connection(server.getsockname(), timeout=2).close()
