@@ -50,14 +50,17 @@ SCALE: Final = 5.0
 STRENGTH: Final = 0.3
 """Inverse strength of regularisation; 0.1 to 1 differ by less than half a point."""
 
-EMOTION_STRENGTH: Final = 0.05
+EMOTION_STRENGTH: Final = 0.3
+EMOTION_WEIGHT: Final = 6.0
+"""Of sentences that show an emotion, against those that do not: with 1 none would be sure, and with
+as many as balance them neutral statements would show some."""
 
 TWEET_WEIGHT: Final = 2.0
 
 NEUTRAL_RATING: Final = 0.1
 """Sentences that people rated nearer to 0 show no emotion."""
 
-MAX_NEUTRAL: Final = 400
+MAX_NEUTRAL: Final = 200
 
 SUBJECTS: Final = (
     *("The meal", "The battery", "Their answer", "The picture", "The driver", "This book"),
@@ -150,7 +153,8 @@ def fit_emotions(values: Matrix, shown: Sequence[str]) -> dict[str, Linear]:
     """Fit the weights of each emotion; `shown` names the one that a text shows, if any."""
     found: dict[str, Linear] = {}
     for name in EMOTIONS:
-        model: Any = LogisticRegression(C=EMOTION_STRENGTH, max_iter=400, class_weight="balanced")
+        weights = {0: 1.0, 1: EMOTION_WEIGHT}
+        model: Any = LogisticRegression(C=EMOTION_STRENGTH, max_iter=400, class_weight=weights)
         _fit(model, values, [int(emotion == name) for emotion in shown], None)
         found[name] = _round(model.coef_[0], model.intercept_[0])
     return found

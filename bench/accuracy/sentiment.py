@@ -1,5 +1,6 @@
 """Sentiment beside plain VADER, on rated sentences that are held out."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,7 +10,6 @@ import numpy as np
 import yaml
 
 from aletheia.adapters.local.embedder import LocalEmbedder
-from aletheia.analysis.ports import Embedder
 from aletheia.analysis.sentiment_reading import Reading, SentimentReader
 from aletheia.settings import EmbeddingSettings
 from aletheia.text.polarity import CLEAR, score_compound
@@ -31,28 +31,32 @@ _BATCH: Final = 64
 
 
 @asynccontextmanager
-async def open_reader() -> AsyncGenerator[tuple[SentimentReader, Embedder]]:
+async def open_reader() -> AsyncGenerator[SentimentReader]:
     """Make what reads sentiment, with the local model."""
     embedder = LocalEmbedder(EmbeddingSettings(default_embedding_model=MODEL))
     await embedder.open()
     try:
-        yield SentimentReader(embedder), embedder
+        yield SentimentReader(embedder)
     finally:
         await embedder.close()
 
 
-async def measure() -> dict[str, Any]:
+def measure() -> dict[str, float]:
     """Return figures of all sources, of negated pairs, neutral statements and emotions."""
+    return asyncio.run(_measure())
+
+
+async def _measure() -> dict[str, float]:
     written: dict[str, Any] = yaml.safe_load(HELD_OUT.read_text("utf-8"))
     snippets = [snippet for snippet in read_snippets() if snippet.is_held_out]
-    async with open_reader() as (reader, _):
+    async with open_reader() as reader:
         readings = await read_all(reader, [snippet.text for snippet in snippets])
         figures = compare(snippets, readings)
         figures |= await measure_written(reader, written)
     alone = await read_all(SentimentReader(), [snippet.text for snippet in snippets])
     by_words = compare(snippets, alone)
     lexicon = {f"sentiment_{source}_lexicon": by_words[f"sentiment_{source}"] for source in SOURCES}
-    return figures | lexicon | {"sentiment_texts": len(snippets)}
+    return figures | lexicon | {"sentiment_texts": float(len(snippets))}
 
 
 async def read_all(reader: SentimentReader, texts: Sequence[str]) -> list[Reading]:
