@@ -17,13 +17,13 @@ import json
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import yaml
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
 
 from aletheia.analysis.sentiment_heads import (
     LEXICON,
@@ -140,7 +140,7 @@ def measure(texts: Sequence[str], vectors: Mapping[str, Any] | None) -> tuple[Ma
 
 def fit_sentiment(values: Matrix, rows: Sequence[Row]) -> dict[Sentiment, Linear]:
     """Fit the weights of the three classes."""
-    model: Any = LogisticRegression(C=STRENGTH, max_iter=400)
+    model: Any = _make_regression(C=STRENGTH, max_iter=400)
     labels = [SENTIMENTS.index(label) for _, label, _, _ in rows]
     _fit(model, values, labels, [weight for _, _, weight, _ in rows])
     return {
@@ -154,10 +154,14 @@ def fit_emotions(values: Matrix, shown: Sequence[str]) -> dict[str, Linear]:
     found: dict[str, Linear] = {}
     for name in EMOTIONS:
         weights = {0: 1.0, 1: EMOTION_WEIGHT}
-        model: Any = LogisticRegression(C=EMOTION_STRENGTH, max_iter=400, class_weight=weights)
+        model: Any = _make_regression(C=EMOTION_STRENGTH, max_iter=400, class_weight=weights)
         _fit(model, values, [int(emotion == name) for emotion in shown], None)
         found[name] = _round(model.coef_[0], model.intercept_[0])
     return found
+
+
+def _make_regression(**options: Any) -> Any:
+    return import_module("sklearn.linear_model").LogisticRegression(**options)
 
 
 def _fit(

@@ -81,17 +81,17 @@ def compare(snippets: Sequence[Snippet], readings: Sequence[Reading]) -> dict[st
             if snippet.source == source
         ]
         signed = [pair for pair in pairs if pair[0].rating]
-        ours = _share([_sign(read) == (one.rating > 0) for one, read, _ in signed])
-        theirs = _share([(score >= 0) == (one.rating > 0) for one, _, score in signed])
+        ours = _share([_sign(read) == (snippet.rating > 0) for snippet, read, _ in signed])
+        theirs = _share([(score >= 0) == (snippet.rating > 0) for snippet, _, score in signed])
         figures |= {
             f"sentiment_{source}": ours,
             f"sentiment_{source}_vader": theirs,
             f"sentiment_{source}_gain": ours - theirs,
             f"sentiment_{source}_classes": _share(
-                [read.sentiment == one.label for one, read, _ in pairs]
+                [read.sentiment == snippet.label for snippet, read, _ in pairs]
             ),
             f"sentiment_{source}_classes_vader": _share(
-                [_name(score) == one.label for one, _, score in pairs]
+                [_name(score) == snippet.label for snippet, _, score in pairs]
             ),
             f"sentiment_{source}_error": _calibration_error(pairs),
         }
@@ -135,7 +135,7 @@ def _name(score: float) -> str:
 def _calibration_error(pairs: Sequence[tuple[Snippet, Reading, float]]) -> float:
     """Return by how much confidence and share of right classes differ, in ten bands, on average."""
     confidences = np.array([reading.confidence for _, reading, _ in pairs])
-    right = np.array([reading.sentiment == one.label for one, reading, _ in pairs], float)
+    right = np.array([reading.sentiment == snippet.label for snippet, reading, _ in pairs], float)
     bands = np.minimum((confidences * 10).astype(int), 9)
     gaps = [
         (bands == band).mean()

@@ -1,6 +1,7 @@
 """What workers cost, and what hostile files do to them: `python -m bench.workers`.
 
-Parts: `pdf` (500 pages in a child beside bare pypdfium2), `mutations` (2,000 damaged files a type).
+Parts: `pdf` (500 pages in a child beside bare pypdfium2), `mutations` (2,000 damaged files a type),
+`texts` (beside the bare calls of libraries).
 Prints a table, and one JSON object on its last line; figures beyond their bounds are `missed`.
 """
 
@@ -16,6 +17,7 @@ from aletheia.analysis.ports import DocumentType
 from bench.figures import console, describe_machine, find_missed, print_json
 from bench.workers.mutations import Outcome, run_mutations
 from bench.workers.pdf import PAGES, measure_pdf
+from bench.workers.texts import measure_texts
 from tests.fakes.samples import (
     make_docx,
     make_html,
@@ -25,12 +27,15 @@ from tests.fakes.samples import (
     sentences,
 )
 
-PARTS: Final = ("pdf", "mutations")
+PARTS: Final = ("pdf", "mutations", "texts")
 
 BOUNDS: Final[Mapping[str, tuple[str, float]]] = {
     "pdf_ratio": ("max", 1.1),
     "unexpected": ("max", 0),
     "peak_share": ("max", 1.0),
+    "sentiment_overhead": ("max", 1.1),
+    "summary_overhead": ("max", 1.1),
+    "translation_overhead": ("max", 1.1),
 }
 
 SAMPLES: Final[Mapping[DocumentType, bytes]] = {
@@ -58,6 +63,8 @@ async def main(parts: Sequence[str], files: int, seed: int) -> None:
     details: dict[str, Any] = {}
     if "pdf" in parts:
         figures |= await measure_pdf(make_report())
+    if "texts" in parts:
+        figures |= await measure_texts()
     if "mutations" in parts:
         outcomes = [await run_mutations(SAMPLES, type_, files, seed=seed) for type_ in SAMPLES]
         limit = DecoderSettings().decoder_memory_max
