@@ -17,13 +17,13 @@ import json
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import yaml
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
 
 from aletheia.analysis.sentiment_heads import (
     LEXICON,
@@ -50,14 +50,17 @@ SCALE: Final = 5.0
 STRENGTH: Final = 0.3
 """Inverse strength of regularisation; 0.1 to 1 differ by less than half a point."""
 
-EMOTION_STRENGTH: Final = 0.05
+EMOTION_STRENGTH: Final = 0.3
+EMOTION_WEIGHT: Final = 6.0
+"""Of sentences that show an emotion, against those that do not: with 1 none would be sure, and with
+as many as balance them neutral statements would show some."""
 
 TWEET_WEIGHT: Final = 2.0
 
 NEUTRAL_RATING: Final = 0.1
 """Sentences that people rated nearer to 0 show no emotion."""
 
-MAX_NEUTRAL: Final = 400
+MAX_NEUTRAL: Final = 200
 
 SUBJECTS: Final = (
     *("The meal", "The battery", "Their answer", "The picture", "The driver", "This book"),
@@ -137,7 +140,7 @@ def measure(texts: Sequence[str], vectors: Mapping[str, Any] | None) -> tuple[Ma
 
 def fit_sentiment(values: Matrix, rows: Sequence[Row]) -> dict[Sentiment, Linear]:
     """Fit the weights of the three classes."""
-    model: Any = LogisticRegression(C=STRENGTH, max_iter=400)
+    model: Any = _make_regression(C=STRENGTH, max_iter=400)
     labels = [SENTIMENTS.index(label) for _, label, _, _ in rows]
     _fit(model, values, labels, [weight for _, _, weight, _ in rows])
     return {
@@ -150,10 +153,15 @@ def fit_emotions(values: Matrix, shown: Sequence[str]) -> dict[str, Linear]:
     """Fit the weights of each emotion; `shown` names the one that a text shows, if any."""
     found: dict[str, Linear] = {}
     for name in EMOTIONS:
-        model: Any = LogisticRegression(C=EMOTION_STRENGTH, max_iter=400, class_weight="balanced")
+        weights = {0: 1.0, 1: EMOTION_WEIGHT}
+        model: Any = _make_regression(C=EMOTION_STRENGTH, max_iter=400, class_weight=weights)
         _fit(model, values, [int(emotion == name) for emotion in shown], None)
         found[name] = _round(model.coef_[0], model.intercept_[0])
     return found
+
+
+def _make_regression(**options: Any) -> Any:
+    return import_module("sklearn.linear_model").LogisticRegression(**options)
 
 
 def _fit(

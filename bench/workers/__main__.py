@@ -4,7 +4,7 @@ Parts: `pdf` (500 pages in a child beside bare pypdfium2), `mutations` (2,000 da
 `media` (an embedding's latency beside media at work), `lanes` (two workers against one; faulty
 types beside sound ones), `models` (int8 beside full precision),
 `analysis` and `speech` (recordings in a child beside the bare libraries), `sounds` (2,000 damaged
-recordings a type).
+recordings a type), `texts` (beside the bare calls of libraries).
 Prints a table, and one JSON object on its last line; figures beyond their bounds are `missed`.
 """
 
@@ -26,6 +26,7 @@ from bench.workers.media import measure_media
 from bench.workers.models import measure_int8
 from bench.workers.mutations import Outcome, run_mutations
 from bench.workers.pdf import PAGES, measure_pdf
+from bench.workers.texts import measure_texts
 from tests.fakes.samples import (
     make_docx,
     make_html,
@@ -37,7 +38,7 @@ from tests.fakes.samples import (
 
 PARTS: Final = (
     *("pdf", "mutations", "media", "lanes", "models"),
-    *("analysis", "speech", "sounds"),
+    *("analysis", "speech", "sounds", "texts"),
 )
 
 MINUTES: Final = 60.0
@@ -59,6 +60,9 @@ BOUNDS: Final[Mapping[str, tuple[str, float]]] = {
     "speech_rtf": ("max", 0.3),
     "sounds_unexpected": ("max", 0),
     "sounds_peak_share": ("max", 1.0),
+    "sentiment_overhead": ("max", 1.1),
+    "summary_overhead": ("max", 1.1),
+    "translation_overhead": ("max", 1.1),
 }
 
 SAMPLES: Final[Mapping[DocumentType, bytes]] = {
@@ -86,6 +90,8 @@ async def main(parts: Sequence[str], files: int, seed: int, minutes: float) -> N
     details: dict[str, Any] = {}
     if "pdf" in parts:
         figures |= await measure_pdf(make_report())
+    if "texts" in parts:
+        figures |= await measure_texts()
     if "mutations" in parts:
         outcomes = [await run_mutations(SAMPLES, type_, files, seed=seed) for type_ in SAMPLES]
         limit = DecoderSettings().decoder_memory_max

@@ -82,6 +82,8 @@ OR_EXCEPT = "or add it to EXCEPTED_NAMES or EXCEPTED_TEXTS with its reason"
 SAMPLES = (
     "aletheia/items/labelled/",
     "bench/data/judgement/",
+    "bench/data/sentiment/",
+    "bench/data/summaries/",
     "aletheia/quality/graded/",
     "aletheia/quality/background.yaml",
     "aletheia/quality/grammar.yaml",

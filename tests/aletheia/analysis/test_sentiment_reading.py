@@ -63,7 +63,7 @@ async def test_an_embedder_that_fails_costs_no_task(after: int):
 
 
 async def test_a_text_without_letters_is_read_by_the_lexicon_and_is_not_embedded():
-    found = await SentimentReader(LocalMock()).read(["😀😍🎉", "😡😡", "12:30 / 7", "..."])
+    found = await SentimentReader(LocalMock()).read(["😀😍🎉", "😢😭", "12:30 / 7", "..."])
     assert [reading.sentiment for reading in found[:2]] == ["positive", "negative"]
     assert all(reading.model.startswith("vaderSentiment") for reading in found)
     assert all(reading.confidence < 0.9 for reading in found[2:])

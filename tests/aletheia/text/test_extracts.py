@@ -12,6 +12,7 @@ from aletheia.text.extracts import (
     lexical_vectors,
     order_sentences,
     take_chars,
+    take_fitting,
 )
 from aletheia.text.spans import Span, split_spans
 from tests.fakes.samples import sentences
@@ -105,3 +106,18 @@ def test_of_a_long_text_every_part_is_chosen_from():
 )
 def test_headings_and_tables_are_no_sentences_of_a_summary(text: str, is_one: bool):
     assert is_candidate(Span(text, 0, len(text))) is is_one
+
+
+def test_a_sentence_that_is_too_long_is_represented_and_not_returned():
+    order = order_sentences(lexical_vectors(TOPICS), TOPICS, 6, max_chars=64)
+    assert order
+    assert all(len(TOPICS[place].shown) <= 64 for place in order)
+    assert len(order) < len(TOPICS)
+    assert order_sentences(lexical_vectors(TOPICS), TOPICS, 6, max_chars=5) == []
+
+
+def test_what_does_not_fit_any_more_is_passed_over():
+    spans = spans_of("A first sentence.", "A second sentence that is longer.", "A third.")
+    assert take_fitting([0, 1, 2], spans, 26) == [0, 2]
+    assert take_fitting([1, 0], spans, 5) == []
+    assert take_fitting([2, 1, 0], spans, 1000) == [0, 1, 2]
