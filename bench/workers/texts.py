@@ -1,7 +1,8 @@
 """What texts cost in processors beside the bare calls of the libraries that do the work.
 
 Sentiment beside VADER and the bare vectors; summaries beside the bare vectors of the same
-sentences; translation in a child beside the engine in this process, where it is installed. In turns, medians.
+sentences; translation in a child beside the engine in this process, where it is installed. In turns,
+medians.
 """
 
 import time
