@@ -27,6 +27,7 @@ class AudioHead:
     format: str  # of container and samples, such as `wav/pcm_16`
     provider: str  # what reads it: `libsndfile` or `ffmpeg`
     version: str
+    is_estimated: bool = False  # whether how long it plays is a guess by its size
 
 
 def block_frames(channels: int) -> int:
