@@ -90,7 +90,8 @@ def _switch(worker: psutil.Process, *, is_quiet: bool) -> None:
 
 
 async def _measure_round(embedder: LocalEmbedder) -> list[float]:
-    model, ends_at, found = embedder.canonical_model(None), time.perf_counter() + ROUND_S, []
+    model, ends_at = embedder.canonical_model(None), time.perf_counter() + ROUND_S
+    found: list[float] = []
     while time.perf_counter() < ends_at:
         text = sentences(2, len(found))
         began = time.perf_counter()

@@ -17,7 +17,7 @@ MATERIALS = [
 
 
 async def write(**answer: Any) -> WrittenFusion:
-    whole = {"summary": [], "agreements": [], "conflicts": [], **answer}
+    whole: dict[str, Any] = {"summary": [], "agreements": [], "conflicts": [], **answer}
     chat = WorkerChat(ScriptedChat(json.dumps(whole)), "m")
     return await write_fusion(chat, MATERIALS)
 
