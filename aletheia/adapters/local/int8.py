@@ -56,7 +56,7 @@ class Int8Linear(nn.Module):
 
 
 def quantise_linears(model: nn.Module) -> int:
-    """Put an `Int8Linear` in place of each linear layer; return how many there were.
+    """Replace each linear layer by an `Int8Linear`; return how many there were.
 
     Raises `RuntimeError`, `AttributeError` or `NotImplementedError` where oneDNN cannot do it.
     """
