@@ -80,7 +80,7 @@ async def media_at_work() -> AsyncGenerator[psutil.Process]:
 
 
 def _switch(worker: psutil.Process, *, is_quiet: bool) -> None:
-    """Stop a worker and its children where they are, or let them go on."""
+    """Suspend a worker and its children where they are, or resume them."""
     for process in (worker, *worker.children(recursive=True)):
         with contextlib.suppress(psutil.NoSuchProcess):
             if is_quiet:

@@ -41,7 +41,6 @@ COVERED_BY = {
     ),
     "aletheia/adapters/documents/test_mongodb.py": ("aletheia/adapters/documents/mongodb_errors",),
     # Clients, through what their servers see.
-    "aletheia/adapters/local/test_int8.py": ("aletheia/adapters/local/sentences",),
     "aletheia/adapters/local/test_embedder.py": (
         *("aletheia/adapters/local/jobs", "aletheia/adapters/local/lifecycle"),
         "aletheia/adapters/local/pool",
