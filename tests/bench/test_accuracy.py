@@ -9,7 +9,6 @@ from aletheia.analysis.sentiment_heads import Scores, Sentiment
 from aletheia.analysis.sentiment_reading import Reading
 from aletheia.text.spans import split_spans
 from bench.accuracy import packages
-from bench.accuracy.__main__ import BOUNDS, PARTS
 from bench.accuracy.sentiment import HELD_OUT, compare
 from bench.accuracy.snippets import HELD_OUT_PERCENT, Snippet
 from bench.accuracy.summaries import read_news, take_lead
@@ -83,7 +82,3 @@ def test_a_file_with_another_content_is_not_used(tmp_path: Path, monkeypatch: py
         packages.get_npm_package("a", "1", "a.tgz", "0" * 64)
     digest = hashlib.sha256(b"other").hexdigest()
     assert packages.get_npm_package("a", "1", "a.tgz", digest) == tmp_path / "a.tgz"
-
-
-def test_bounds_are_of_figures_that_are_measured():
-    assert {name.partition("_")[0] for name in BOUNDS} == set(PARTS)
