@@ -8,10 +8,12 @@ from typing import ClassVar, Final
 
 from pydantic import BaseModel, Field
 
+from aletheia.analysis.cached import compute_once
 from aletheia.analysis.inputs import check_text
 from aletheia.analysis.ports import Translator
 from aletheia.analysis.processor import TypeSpec
 from aletheia.analysis.prompts.translate_text import FORM, TranslatedText, build_prompt
+from aletheia.analysis.result_cache import ResultCache
 from aletheia.analysis.settings import WorkerSettings
 from aletheia.analysis.single import Computed, SingleProcessor
 from aletheia.analysis.tools import WorkerChat
@@ -86,8 +88,9 @@ class Translation(SingleProcessor[TranslationInput]):
         settings: WorkerSettings,
         translator: Translator | None = None,
         chat: WorkerChat | None = None,
+        cache: ResultCache | None = None,
     ) -> None:
-        self._max_text_bytes = settings.max_text_bytes
+        self._max_text_bytes, self._cache = settings.max_text_bytes, cache
         self._translator = translator
         # What the mock writes means nothing.
         self._chat = None if chat is None or chat.chat.is_mock else chat
@@ -102,6 +105,11 @@ class Translation(SingleProcessor[TranslationInput]):
 
     async def compute(self, task_input: TranslationInput) -> Computed:
         """Translate a text; see `SingleProcessor.compute`."""
+        named, wanted = task_input.source_lang.lower(), task_input.target_lang.lower()
+        made_from = (task_input.text, named, wanted, self._chat.model if self._chat else "")
+        return await compute_once(self._cache, made_from, lambda: self._compute(task_input))
+
+    async def _compute(self, task_input: TranslationInput) -> Computed:
         text = clean_text(task_input.text)
         target = _shorten(task_input.target_lang)
         source = await self._find_source(text, task_input.source_lang)

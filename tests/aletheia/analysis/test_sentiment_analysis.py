@@ -2,12 +2,15 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.adapters.mock.chat import MockChat
 from aletheia.analysis.processor import Finished
+from aletheia.analysis.result_cache import ResultCache
 from aletheia.analysis.sentiment_analysis import SentimentAnalysis, SentimentAnalysisResult
 from aletheia.analysis.settings import WorkerSettings
 from aletheia.analysis.tools import WorkerChat
@@ -130,3 +133,13 @@ async def test_the_mock_judges_nothing():
     (answer,) = await compute(processor, "Great!")
     assert result_of(answer)["provider"] == "local"
     assert processor.spec.lane == "intake"
+
+
+async def test_the_same_text_is_paid_for_once(tmp_path: Path):
+    chat = ScriptedChat(JUDGED)
+    cache = ResultCache(EmbeddedDocuments(tmp_path), scope="t", ttl_s=100)
+    processor = SentimentAnalysis(BY_MODEL, chat=WorkerChat(chat, "m"), cache=cache)
+    (first,), (second,) = [await compute(processor, "Great!") for _ in range(2)]
+    assert result_of(first) == result_of(second)
+    assert (first.usage, second.usage) == ({"tokens": 110}, {"tokens": 0})
+    assert second.record["cached"] is True

@@ -3,14 +3,17 @@
 import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.adapters.mock.chat import MockChat
 from aletheia.adapters.openai.chat import OpenAIChat
 from aletheia.adapters.openai.wire import Api
 from aletheia.analysis.processor import Finished
+from aletheia.analysis.result_cache import ResultCache
 from aletheia.analysis.settings import WorkerSettings
 from aletheia.analysis.text_summarization import TextSummarization, TextSummarizationResult
 from aletheia.analysis.tools import WorkerChat
@@ -160,3 +163,14 @@ async def test_a_model_that_fails_is_named_as_the_reason():
     processor = TextSummarization(SETTINGS, chat=WorkerChat(ScriptedChat("no JSON"), "m"))
     found = result_of(await compute(processor, text=TEXT))
     assert (found["extractive"], found["fallback"]) == (True, "not_json")
+
+
+async def test_the_same_text_is_paid_for_once(tmp_path: Path):
+    chat = ScriptedChat(written("Grain is stored."))
+    cache = ResultCache(EmbeddedDocuments(tmp_path), scope="t", ttl_s=100)
+    processor = TextSummarization(SETTINGS, chat=WorkerChat(chat, "m"), cache=cache)
+    first, second = [await compute(processor, text=TEXT) for _ in range(2)]
+    assert result_of(first) == result_of(second)
+    assert (first.usage, second.usage) == ({"tokens": 110}, {"tokens": 0})
+    other = TextSummarization(SETTINGS, chat=WorkerChat(ScriptedChat("no"), "m2"), cache=cache)
+    assert result_of(await compute(other, text=TEXT))["fallback"] == "not_json"
