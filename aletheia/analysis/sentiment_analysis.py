@@ -1,5 +1,6 @@
 """The task type `sentiment_analysis`: what a text expresses, and which emotions (SPEC §3)."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -102,9 +103,11 @@ class SentimentAnalysis:
                 )
                 yield [_finish(index, computed)]
             return
-        refused = {index for index, text in enumerate(texts) if not may_be_english(text)}
-        yield [Finished(index, error=_refuse()) for index in sorted(refused)]
-        taken = [index for index in range(len(texts)) if index not in refused]
+        is_readable = await asyncio.to_thread(lambda: [may_be_english(text) for text in texts])
+        refused = [index for index in range(len(texts)) if not is_readable[index]]
+        if refused:
+            yield [Finished(index, error=_refuse()) for index in refused]
+        taken = [index for index in range(len(texts)) if is_readable[index]]
         readings = await self._reader.read([texts[index] for index in taken])
         yield [
             _finish(index, _write(reading)) for index, reading in zip(taken, readings, strict=True)
