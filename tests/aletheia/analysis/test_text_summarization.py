@@ -72,6 +72,8 @@ async def test_the_summary_is_the_texts_own_sentences_and_not_longer_than_asked(
         "هذه جملة طويلة عن مدينة كبيرة. " * 30,
         "First.\x00\x01 Second \u202e sentence is here. 😀 Third one. " * 50,
         "a" * 100_000,
+        "x. y. z",
+        "the of and. is it.",
     ],
 )
 async def test_odd_texts_are_summarised_within_their_length(text: str):
