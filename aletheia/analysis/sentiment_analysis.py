@@ -9,7 +9,7 @@ from typing import Any, Final
 from pydantic import BaseModel, Field
 
 from aletheia.analysis.cached import compute_once
-from aletheia.analysis.inputs import check_text, read_input
+from aletheia.analysis.inputs import check_text, check_visible, read_input
 from aletheia.analysis.ports import Embedder
 from aletheia.analysis.processor import Finished, TypeSpec
 from aletheia.analysis.result_cache import ResultCache
@@ -20,7 +20,6 @@ from aletheia.analysis.single import Computed, write_result
 from aletheia.analysis.tools import WorkerChat
 from aletheia.analysis.written_sentiment import SentimentAsker
 from aletheia.errors import InvalidTask
-from aletheia.llm.messages import clean_text
 from aletheia.text.language import may_be_english
 
 TASK_TYPE: Final = "sentiment_analysis"
@@ -120,9 +119,8 @@ class SentimentAnalysis:
     def _read(self, task_input: Mapping[str, Any]) -> str:
         text = read_input(SentimentAnalysisInput, task_input).text
         check_text(text, max_bytes=self._max_text_bytes)
-        cleaned = clean_text(text)
-        check_text(cleaned, max_bytes=self._max_text_bytes)
-        return cleaned
+        check_visible(text)
+        return text
 
 
 def _refuse() -> InvalidTask:

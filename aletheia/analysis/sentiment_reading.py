@@ -26,6 +26,7 @@ from aletheia.analysis.sentiment_heads import (
     score_text,
 )
 from aletheia.errors import AletheiaError, Misconfigured
+from aletheia.llm.messages import clean_text
 from aletheia.text.emotions import EMOTIONS
 from aletheia.text.polarity import spell_emoji
 from aletheia.text.spans import split_spans
@@ -81,7 +82,7 @@ class SentimentReader:
         so.
         """
         all_parts = await asyncio.to_thread(lambda: [split_parts(text) for text in texts])
-        taken = [take_evenly(parts, MAX_PARTS) for parts in all_parts]
+        taken = [list(map(clean_text, take_evenly(parts, MAX_PARTS))) for parts in all_parts]
         vectors, tokens = await self._embed([part for parts in taken for part in parts])
         sampled = [
             len(parts) < len(of_text) for parts, of_text in zip(taken, all_parts, strict=True)
@@ -102,12 +103,18 @@ class SentimentReader:
         *,
         is_sampled: bool,
     ) -> Reading:
-        # A text without a letter has no meaning that a model of words could see.
-        is_embedded = all(part in vectors for part in parts)
+        # What has no words has no meaning that a model of words could see.
+        worded = [part for part in parts if has_words(part)]
+        is_embedded = bool(worded) and all(part in vectors for part in worded)
         head = self._head if is_embedded else self._lexicon
-        found = [score_text(head, part, vectors[part] if is_embedded else None) for part in parts]
+        found = [
+            score_text(head, part, vectors[part])
+            if is_embedded and part in vectors
+            else score_text(self._lexicon, part, None)
+            for part in parts
+        ]
         return Reading(
-            scores=_average(found, [len(part) for part in parts]),
+            scores=_average(found, [1 + len(part) for part in parts]),
             provider=LOCAL,
             model=_name_model(head),
             tokens=sum(tokens.get(part, 0) for part in parts),
@@ -119,7 +126,7 @@ class SentimentReader:
         tokens: dict[str, int] = {}
         if self._embedder is None or self._head is self._lexicon:
             return vectors, tokens
-        asked = [part for part in dict.fromkeys(parts) if any(map(str.isalpha, part))]
+        asked = [part for part in dict.fromkeys(parts) if has_words(part)]
         if not asked:
             return vectors, tokens
         try:
@@ -135,6 +142,11 @@ class SentimentReader:
         except AletheiaError as error:
             log.warning("sentiment is judged by the lexicon alone: %s", error)
         return vectors, tokens
+
+
+def has_words(text: str) -> bool:
+    """Check whether there is more in a text than figures and signs."""
+    return any(map(str.isalpha, text))
 
 
 def split_parts(text: str) -> list[str]:

@@ -9,7 +9,7 @@ from typing import ClassVar, Final
 from pydantic import BaseModel, Field
 
 from aletheia.analysis.cached import compute_once
-from aletheia.analysis.inputs import check_text
+from aletheia.analysis.inputs import check_text, check_visible
 from aletheia.analysis.ports import Translator
 from aletheia.analysis.processor import TypeSpec
 from aletheia.analysis.prompts.translate_text import FORM, TranslatedText, build_prompt
@@ -98,7 +98,7 @@ class Translation(SingleProcessor[TranslationInput]):
     def group(self, task_input: TranslationInput) -> str:
         """Check text and languages; see `SingleProcessor.group`."""
         check_text(task_input.text, max_bytes=self._max_text_bytes)
-        check_text(clean_text(task_input.text), max_bytes=self._max_text_bytes)
+        check_visible(task_input.text)
         if task_input.target_lang.lower() == AUTO:
             raise InvalidTask("invalid_target_lang", "the language wanted must be named")
         return ""
@@ -110,7 +110,7 @@ class Translation(SingleProcessor[TranslationInput]):
         return await compute_once(self._cache, made_from, lambda: self._compute(task_input))
 
     async def _compute(self, task_input: TranslationInput) -> Computed:
-        text = clean_text(task_input.text)
+        text = await asyncio.to_thread(clean_text, task_input.text)
         target = _shorten(task_input.target_lang)
         source = await self._find_source(text, task_input.source_lang)
         if source == target:
