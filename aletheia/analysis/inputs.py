@@ -52,8 +52,17 @@ def check_text(text: str, *, max_bytes: int, name: str = "text") -> None:
         raise InvalidTask("input_too_long", f"the {name} is longer than {max_bytes:,} bytes")
 
 
-def check_visible(text: str, *, name: str = "text") -> None:
-    """Check that a text has something visible in it, or raise `InvalidTask`: `empty_NAME`."""
-    # Nearly always it begins so; the whole of a long text takes half a second.
+def check_readable(text: str, *, name: str = "text") -> None:
+    """Check that a text is Unicode, with something visible in it.
+
+    Raises:
+        InvalidTask: `invalid_NAME`, half of a surrogate pair is in it; `empty_NAME`.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as fault:
+        said = f"the {name} has half of a surrogate pair at character {fault.start}"
+        raise InvalidTask(f"invalid_{name}", said) from None
+    # Nearly always it begins visibly; the whole of a long text takes half a second.
     if not clean_text(text[:_BEGINNING]) and not clean_text(text):
         raise InvalidTask(f"empty_{name}", f"the {name} has nothing but invisible characters")

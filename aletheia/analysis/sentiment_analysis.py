@@ -9,7 +9,7 @@ from typing import Any, Final
 from pydantic import BaseModel, Field
 
 from aletheia.analysis.cached import compute_once
-from aletheia.analysis.inputs import check_text, check_visible, read_input
+from aletheia.analysis.inputs import check_text, check_readable, read_input
 from aletheia.analysis.ports import Embedder
 from aletheia.analysis.processor import Finished, TypeSpec
 from aletheia.analysis.result_cache import ResultCache
@@ -119,7 +119,7 @@ class SentimentAnalysis:
     def _read(self, task_input: Mapping[str, Any]) -> str:
         text = read_input(SentimentAnalysisInput, task_input).text
         check_text(text, max_bytes=self._max_text_bytes)
-        check_visible(text)
+        check_readable(text)
         return text
 
 

@@ -72,8 +72,10 @@ class SentimentReader:
     def __init__(self, embedder: Embedder | None = None) -> None:
         self._lexicon = _need_head(LEXICON)
         self._embedder, self._head = embedder, self._lexicon
+        self._model = ""
         if embedder is not None and embedder.provider == LOCAL:
-            self._head = find_head(embedder.canonical_model(None)) or self._lexicon
+            self._model = embedder.canonical_model(None)
+            self._head = find_head(self._model) or self._lexicon
 
     async def read(self, texts: Sequence[str]) -> list[Reading]:
         """Return what was found out about each text, in order.
@@ -131,7 +133,7 @@ class SentimentReader:
             return vectors, tokens
         try:
             spelled = [spell_emoji(part) for part in asked]
-            answers = self._embedder.embed(self._head.model, spelled)
+            answers = self._embedder.embed(self._model, spelled)
             async with aclosing(answers):
                 async for answered in answers:
                     for answer in answered:

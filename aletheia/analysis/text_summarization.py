@@ -6,7 +6,7 @@ from typing import ClassVar, Final
 from pydantic import BaseModel, Field
 
 from aletheia.analysis.cached import compute_once
-from aletheia.analysis.inputs import check_text
+from aletheia.analysis.inputs import check_readable, check_text
 from aletheia.analysis.ports import Embedder
 from aletheia.analysis.processor import TypeSpec
 from aletheia.analysis.result_cache import ResultCache
@@ -97,6 +97,7 @@ class TextSummarization(SingleProcessor[TextSummarizationInput]):
     def group(self, task_input: TextSummarizationInput) -> str:
         """Check the text; see `SingleProcessor.group`."""
         check_text(task_input.text, max_bytes=self._max_text_bytes)
+        check_readable(task_input.text)
         return ""
 
     async def compute(self, task_input: TextSummarizationInput) -> Computed:

@@ -9,7 +9,7 @@ from typing import ClassVar, Final
 from pydantic import BaseModel, Field
 
 from aletheia.analysis.cached import compute_once
-from aletheia.analysis.inputs import check_text, check_visible
+from aletheia.analysis.inputs import check_text, check_readable
 from aletheia.analysis.ports import Translator
 from aletheia.analysis.processor import TypeSpec
 from aletheia.analysis.prompts.translate_text import FORM, TranslatedText, build_prompt
@@ -98,7 +98,7 @@ class Translation(SingleProcessor[TranslationInput]):
     def group(self, task_input: TranslationInput) -> str:
         """Check text and languages; see `SingleProcessor.group`."""
         check_text(task_input.text, max_bytes=self._max_text_bytes)
-        check_visible(task_input.text)
+        check_readable(task_input.text)
         if task_input.target_lang.lower() == AUTO:
             raise InvalidTask("invalid_target_lang", "the language wanted must be named")
         return ""

@@ -1,5 +1,6 @@
 """What was computed before is not computed again."""
 
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
@@ -24,8 +25,11 @@ class Work:
 
 
 @pytest.fixture
-def cache(tmp_path: Path) -> ResultCache:
-    return ResultCache(EmbeddedDocuments(tmp_path), scope="t 1", ttl_s=100)
+async def cache(tmp_path: Path) -> AsyncGenerator[ResultCache]:
+    documents = EmbeddedDocuments(tmp_path)
+    await documents.open()
+    yield ResultCache(documents, scope="t 1", ttl_s=100)
+    await documents.close()
 
 
 async def test_a_second_time_the_first_result_is_found_and_costs_nothing(cache: ResultCache):

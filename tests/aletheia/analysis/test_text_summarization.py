@@ -26,6 +26,14 @@ SETTINGS = WorkerSettings()
 TEXT = sentences(20)
 
 
+@pytest.fixture
+async def cache(tmp_path: Path) -> AsyncGenerator[ResultCache]:
+    documents = EmbeddedDocuments(tmp_path)
+    await documents.open()
+    yield ResultCache(documents, scope="t 1", ttl_s=100)
+    await documents.close()
+
+
 async def compute(processor: TextSummarization, **task_input: Any) -> Finished:
     group = processor.admit(task_input)
     async with aclosing(processor.process(group, [task_input])) as results:
@@ -97,6 +105,7 @@ async def test_a_text_of_signs_alone_has_nothing_to_summarise():
         ({"text": " "}, "empty_text"),
         ({"text": "\ud800"}, "invalid_text"),
         ({"text": "a" * 1_000_001}, "input_too_long"),
+        ({"text": "\x00\u200b"}, "empty_text"),
         ({"text": "a", "max_length": 5}, "invalid_max_length"),
         ({"text": "a", "max_length": "long"}, "invalid_max_length"),
         ({"text": "a", "max_length": 10**9}, "invalid_max_length"),
@@ -167,9 +176,8 @@ async def test_a_model_that_fails_is_named_as_the_reason():
     assert (found["extractive"], found["fallback"]) == (True, "not_json")
 
 
-async def test_the_same_text_is_paid_for_once(tmp_path: Path):
+async def test_the_same_text_is_paid_for_once(cache: ResultCache):
     chat = ScriptedChat(written("Grain is stored."))
-    cache = ResultCache(EmbeddedDocuments(tmp_path), scope="t", ttl_s=100)
     processor = TextSummarization(SETTINGS, chat=WorkerChat(chat, "m"), cache=cache)
     first, second = [await compute(processor, text=TEXT) for _ in range(2)]
     assert result_of(first) == result_of(second)
