@@ -9,7 +9,7 @@ from typing import Any, Final
 from pydantic import BaseModel, Field
 
 from aletheia.analysis.cached import compute_once
-from aletheia.analysis.inputs import check_text, check_readable, read_input
+from aletheia.analysis.inputs import check_readable, check_text, read_input
 from aletheia.analysis.ports import Embedder
 from aletheia.analysis.processor import Finished, TypeSpec
 from aletheia.analysis.result_cache import ResultCache

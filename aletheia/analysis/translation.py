@@ -9,7 +9,7 @@ from typing import ClassVar, Final
 from pydantic import BaseModel, Field
 
 from aletheia.analysis.cached import compute_once
-from aletheia.analysis.inputs import check_text, check_readable
+from aletheia.analysis.inputs import check_readable, check_text
 from aletheia.analysis.ports import Translator
 from aletheia.analysis.processor import TypeSpec
 from aletheia.analysis.prompts.translate_text import FORM, TranslatedText, build_prompt

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, Field
 
-from aletheia.analysis.inputs import check_text, check_readable, read_input
+from aletheia.analysis.inputs import check_readable, check_text, read_input
 from aletheia.errors import InvalidTask
 
 
