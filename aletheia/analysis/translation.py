@@ -159,6 +159,7 @@ class Translation(SingleProcessor[TranslationInput]):
     async def _translate(
         self, text: str, source: str | None, target: str, tried: _Tried
     ) -> Computed:
+        source = source or await asyncio.to_thread(identify_language, text)
         engine = self._translator
         known = frozenset[str]()
         if engine is not None:
