@@ -57,7 +57,7 @@ class SentimentAnalysisResult(BaseModel):
 
 
 class SentimentAnalysis:
-    """Tells whether texts are positive, negative or neutral, and which emotions they show.
+    """Judges whether texts are positive, negative or neutral, and which emotions they show.
 
     Locally that is for English; with `SENTIMENT_ENGINE=llm` a chat model judges any language, in
     lane `llm`.
