@@ -144,8 +144,7 @@ class Translation(SingleProcessor[TranslationInput]):
         )
         if not (translation := clean_text(answer.translation)):
             raise InvalidTask("empty_answer", "the model wrote no translation")
-        said_source = answer.source_language.strip()
-        found = source or (_shorten(said_source) if re.match(_CODE, said_source) else "und")
+        found = source or _read_code(answer.source_language)
         return _write(
             translation,
             found,
@@ -198,6 +197,12 @@ class Translation(SingleProcessor[TranslationInput]):
 def _shorten(code: str) -> str:
     """Return a language without its region, such as `pt` of `pt-BR`."""
     return re.split("[-_]", code.lower())[0]
+
+
+def _read_code(said: str) -> str:
+    """Return the code of a language that a model named; `und`, of ISO 639-2, where it is none."""
+    code = said.strip().lower()
+    return _shorten(code) if code != AUTO and re.match(_CODE, code) else "und"
 
 
 def _write(
