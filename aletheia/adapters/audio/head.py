@@ -14,7 +14,7 @@ RATES: Final = range(1000, 768_001)
 MAX_CHANNELS: Final = 64
 """Sample rates, Hz, and numbers of channels that recordings have."""
 
-_BLOCK_SAMPLES: Final = 131_072
+_BLOCK_SAMPLES: Final = 16_384
 
 
 @dataclass(frozen=True, slots=True)
