@@ -92,7 +92,7 @@ class TextSummarization(SingleProcessor[TextSummarizationInput]):
         if chat is None or not by_model:
             self._summarizer: ExtractiveSummarizer | WritingSummarizer = extractive
         else:
-            self._summarizer = WritingSummarizer(chat, extractive)
+            self._summarizer = WritingSummarizer(chat, extractive, model=chat.model, cache=cache)
 
     def group(self, task_input: TextSummarizationInput) -> str:
         """Check the text; see `SingleProcessor.group`."""

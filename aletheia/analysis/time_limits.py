@@ -5,7 +5,7 @@ task (SPEC §3, `TASK_TIMEOUT`).
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -37,11 +37,10 @@ def allow_time(seconds: float) -> None:
     recording. Where that is a part of another task, that one is allowed the time, too. Outside of
     `process` it does nothing; `MAX_TIME_LIMIT_S` is the longest.
     """
-    limit, ends_at = _current.get(), 0.0
-    while limit is not None:
+    ends_at = 0.0
+    for limit in _list_running():
         ends_at = ends_at or limit.since_s + seconds
         _extend(limit, ends_at - limit.since_s)
-        limit = limit.outer
 
 
 def _extend(limit: _Limit, seconds: float) -> None:
@@ -52,19 +51,30 @@ def _extend(limit: _Limit, seconds: float) -> None:
 
 @contextmanager
 def not_counted() -> Generator[None]:
-    """Do not count the time of a block, which waits for others that have limits of their own."""
-    limit, now = _current.get(), asyncio.get_running_loop().time
-    if limit is None or limit.timeout.expired():
-        yield
-        return
+    """Do not count the time of a block, which waits for others that have limits of their own.
+
+    Where this is computed as a part of another task, that one does not count it either.
+    """
+    limits = [limit for limit in _list_running() if not limit.timeout.expired()]
+    now = asyncio.get_running_loop().time
     since_s = now()
-    limit.timeout.reschedule(limit.since_s + MAX_TIME_LIMIT_S)
+    for limit in limits:
+        limit.timeout.reschedule(limit.since_s + MAX_TIME_LIMIT_S)
     try:
         yield
     finally:
-        if not limit.timeout.expired():
-            limit.length_s = min(limit.length_s + now() - since_s, MAX_TIME_LIMIT_S)
-            limit.timeout.reschedule(limit.since_s + limit.length_s)
+        for limit in limits:
+            if not limit.timeout.expired():
+                limit.length_s = min(limit.length_s + now() - since_s, MAX_TIME_LIMIT_S)
+                limit.timeout.reschedule(limit.since_s + limit.length_s)
+
+
+def _list_running() -> Iterator[_Limit]:
+    """Yield the limits of what is being computed, the innermost first."""
+    limit = _current.get()
+    while limit is not None:
+        yield limit
+        limit = limit.outer
 
 
 def find_share_left() -> float:

@@ -43,6 +43,8 @@ def test_the_ledger_stands_beside_everything_else_in_json():
         "blocked_head": 0,
         "unacknowledged": None,
         "clock_ahead": None,
+        "paused_lanes": [],
+        "paused_types": [],
         "holders": [],
         "waiting_until_s": None,
         "reserved": {"calls": 0, "tokens": 0, "usd": "0"},

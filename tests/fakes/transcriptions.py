@@ -128,7 +128,8 @@ def refuse(
 async def _read_form(request: web.BaseRequest) -> tuple[dict[str, str], bytes, str]:
     fields: dict[str, str] = {}
     sound, name = b"", ""
-    async for part in await request.multipart():
+    whole = request.clone(client_max_size=2 * MAX_BYTES)
+    async for part in await whole.multipart():
         assert isinstance(part, BodyPartReader)
         if part.name == "file":
             sound, name = bytes(await part.read()), part.filename or ""

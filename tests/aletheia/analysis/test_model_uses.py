@@ -62,15 +62,16 @@ async def test_a_use_of_a_process_that_was_killed_ends_with_its_lease(documents:
 
 
 async def test_a_cancelled_call_ends_its_use(documents: Documents):
-    uses = ModelUses(documents, owner="ours")
+    uses, has_begun = ModelUses(documents, owner="ours"), asyncio.Event()
 
     async def call() -> None:
         async with uses.using("ollama", "a"):
+            has_begun.set()
             await asyncio.sleep(60)
 
     calling = asyncio.create_task(call())
-    while not await documents.find(USES, {}):
-        await asyncio.sleep(0.01)
+    await has_begun.wait()
+    assert await documents.find(USES, {})
     calling.cancel()
     with pytest.raises(asyncio.CancelledError):
         await calling

@@ -83,3 +83,15 @@ async def test_a_part_without_more_time_ends_within_its_own():
         yield 7
 
     assert await next_within(whole(), 60, "the whole") == 7
+
+
+async def test_a_wait_of_a_part_for_others_is_not_counted_for_the_whole():
+    async def part() -> AsyncGenerator[int]:
+        with not_counted():
+            await asyncio.sleep(0.3)
+        yield 1
+
+    async def whole() -> AsyncGenerator[int]:
+        yield await asyncio.create_task(next_within(part(), 0.2, "the part")) or 0
+
+    assert await next_within(whole(), 0.2, "the whole") == 1
