@@ -132,7 +132,15 @@ async def _read_form(request: web.BaseRequest) -> tuple[dict[str, str], bytes, s
     async for part in await whole.multipart():
         assert isinstance(part, BodyPartReader)
         if part.name == "file":
-            sound, name = bytes(await part.read()), part.filename or ""
+            sound, name = await _read_part(part), part.filename or ""
         else:
             fields[part.name or ""] = (await part.read()).decode()
     return fields, sound, name
+
+
+async def _read_part(part: BodyPartReader) -> bytes:
+    """Read a file of any length; `part.read` takes a megabyte at most."""
+    chunks: list[bytes] = []
+    while chunk := await part.read_chunk(2**16):
+        chunks.append(chunk)
+    return b"".join(chunks)

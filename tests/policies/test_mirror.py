@@ -46,18 +46,6 @@ COVERED_BY = {
         "aletheia/adapters/local/pool",
         "aletheia/analysis/ports",
     ),
-    # Recordings, through the children that read them.
-    "aletheia/adapters/audio/test_blocks.py": (
-        *("aletheia/adapters/audio/ffmpeg", "aletheia/adapters/audio/head"),
-    ),
-    "aletheia/adapters/audio/test_analyser.py": (
-        *("aletheia/adapters/audio/measuring", "aletheia/analysis/audio_ports"),
-    ),
-    "aletheia/adapters/audio/test_transcriber.py": (
-        *("aletheia/adapters/audio/sphinx", "aletheia/adapters/audio/whisper"),
-    ),
-    "aletheia/adapters/openai/test_transcriber.py": ("aletheia/adapters/audio/cutting",),
-    "aletheia/analysis/test_transcripts.py": ("aletheia/analysis/speech_ports",),
     "aletheia/adapters/test_http.py": ("aletheia/adapters/http_answers",),
     "aletheia/adapters/test_metering.py": ("aletheia/llm/calls",),
     "aletheia/adapters/upstream/test_client.py": ("aletheia/adapters/upstream/pages",),
