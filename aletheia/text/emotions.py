@@ -55,7 +55,7 @@ _WORD: Final = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)?")
 def count_emotions(text: str) -> NDArray[np.float64]:
     """Return for each of `EMOTIONS` log(1 + its words), `(6,)`, without those that are negated."""
     words = [word.casefold().replace("\u2019", "'") for word in _WORD.findall(text[:MAX_CHARS])]
-    counts = dict.fromkeys(EMOTIONS, 0)
+    counts: dict[str, int] = dict.fromkeys(EMOTIONS, 0)
     forms = _forms()
     for place, word in enumerate(words):
         for emotion, form in forms.items():
