@@ -236,6 +236,7 @@ def seed_reaches(url: str, reached: dict[str, set[int]]) -> None:
             get(f"{reason}/{path}", f"{reason}/{path}")
         (shown,) = get(f"{reason}/recommendations", f"{reason}/recommendations")
         plan = get(f"{reason}/action-plan", f"{reason}/action-plan")
+        get(f"{reason}/action-plan/progress", f"{reason}/action-plan/progress")
         path = f"{reason}/action-plan/{{plan_id}}/approve"
         post(path, path.format(plan_id=plan["plan_id"]), {"digest": plan["digest"]})
         path = f"{reason}/recommendations/{{recommendation_id}}"
