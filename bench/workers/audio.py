@@ -28,7 +28,7 @@ from bench.programs import BenchFailed
 from bench.workers.sounds import write_music, write_speech
 
 ROUNDS: Final = 3
-SHORT_MINUTES: Final = 2.0
+SHORT_MINUTES: Final = 1.0
 """Playing time that overhead is measured with, in rounds."""
 
 NOTHING: Final = Job("builtins:iter", JobLimits(10, 10))
