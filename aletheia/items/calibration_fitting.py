@@ -189,12 +189,14 @@ def measure_candidates(
 
 def _kind_of(texts: Sequence[LabelledText], pair: LabelledPair) -> PairKind:
     """Return how often such a pair is met, as a kind of `weigh_pairs`."""
+    one, other = texts[pair.one], texts[pair.other]
+    if one.is_of_department and other.is_of_department and one.topic == other.topic:
+        return "of a department"
     if pair.is_duplicate:
         return "repetition"
     if pair.kind in {OTHER_GROUP, OTHER_POINT}:
         return "other"
-    is_of_item = texts[pair.one].is_item or texts[pair.other].is_item
-    return "variant" if is_of_item else "variant in other words"
+    return "variant" if one.is_item or other.is_item else "variant in other words"
 
 
 def _check_cosines(candidates: Candidates) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import yaml
 
-from aletheia.text.facts import CUES, FUNCTION_WORDS, NUMBER_WORDS
+from aletheia.text.facts import CUES, FUNCTION_WORDS, NUMBER_WORDS, UNITS
 from aletheia.text.normalisation import normalise
 
 _LISTS: Final[Mapping[str, Any]] = yaml.safe_load(
@@ -54,6 +54,23 @@ _OPPOSITES: Final = tuple(
     for lines in _LISTS["opposites"].values()
     for line in lines.strip().splitlines()
 )
+
+_TIMES: Final = frozenset(unit for unit, (kind, _) in UNITS.items() if kind in {"s", "month"})
+_ALL: Final = "all"
+
+
+def _index_scopes(kinds: Mapping[str, Mapping[str, str]]) -> Mapping[str, str]:
+    """Return of which kind each word is."""
+    return {
+        word: kind
+        for kind, by_language in kinds.items()
+        for words in by_language.values()
+        for word in normalise(words).split()
+    }
+
+
+_SCOPES: Final = _index_scopes(_LISTS["scopes"])
+_EITHER_SCOPES: Final = tuple(map(_index_scopes, _LISTS["either_scopes"].values()))
 
 _ELISION: Final = re.compile(
     r"\b([ldjmtsnc]|qu|jusqu|lorsqu|puisqu|all|dell|nell|sull|dall|un|quest|gl)['\u2019](?=\w)",
@@ -119,6 +136,8 @@ class Wording:
     signs: frozenset[str]  # comparison signs
     poles: frozenset[tuple[int, int]]  # words that have an opposite: which pair, and which side
     negations: int  # how many words negate
+    scopes: frozenset[str]  # kinds of words that say of how many, of whom alone … it holds
+    either_scopes: tuple[frozenset[str], ...]  # how sure, when, if: kinds of words that say so
     is_latin: bool  # whether it is mostly in Latin script
 
 
@@ -152,6 +171,11 @@ def read_wording(text: str) -> Wording:
         signs=_SIGN_CHARACTERS.intersection(tokens),
         poles=frozenset(pole for stem in sequence for pole in _POLES.get(stem, ())),
         negations=sum(token in _NEGATIONS for token in tokens),
+        scopes=frozenset(_find_scopes(tokens)),
+        either_scopes=tuple(
+            frozenset(kinds[token] for token in tokens if token in kinds)
+            for kinds in _EITHER_SCOPES
+        ),
         is_latin=_is_latin(text),
     )
 
@@ -240,6 +264,20 @@ def _find_dates(tokens: Sequence[str], names: frozenset[str]) -> Iterator[str]:
         date = _CALENDAR.get(token)
         if date is not None and (token not in _CAPITALISED or token in names):
             yield date
+
+
+def _find_scopes(tokens: Sequence[str]) -> Iterator[str]:
+    """Yield the kinds of scopes; `every` of `every month` or `every #2 weeks` is none."""
+    said = [token for token in tokens if token not in _IDLE or token in _SCOPES]
+    for at, token in enumerate(said):
+        kind = _SCOPES.get(token)
+        following = said[at + 1] if at + 1 < len(said) else ""
+        if kind is not None and not (kind == _ALL and _is_time(following)):
+            yield kind
+
+
+def _is_time(token: str) -> bool:
+    return token in _TIMES or token in _CALENDAR or _number(token) is not None
 
 
 def _is_code(token: str) -> bool:
