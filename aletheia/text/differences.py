@@ -1,34 +1,27 @@
 """In what two texts differ that a similarity does not see (SPEC §4, Dedup).
 
 Where two texts align but for few content words, the difference is the message, whatever it is: a
-number, a unit, a date, a sign, a `not`, an opposite, a name, or who does what to whom. Texts in
-other words differ where each gives a number, date, code or name that the other has not, one negates
-what the other states, or each has the opposite of a word of the other.
+number, a unit, a date, a sign, a `not`, an opposite, a name, or who does what to whom. Where words
+and their order differ in several places, a text is worded anew, and other words alone are none
+(`rewording`). Texts in other words differ where each gives a number, date, code or name that the
+other has not, one negates what the other states, or each has the opposite of a word of the other.
 """
 
 from collections import Counter
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 from functools import lru_cache
-from itertools import combinations
 from typing import Final
 
 from aletheia.text.facts import Difference, classify_difference, find_unsaid, read_facts
+from aletheia.text.rewording import is_reworded
 from aletheia.text.wording import Wording, read_wording
 
 FEW_WORDS: Final = 2
 FEW_SHARE: Final = 0.15
 """Of `n` content words of the longer text, `FEW_WORDS + FEW_SHARE * n` are few. Of the labelled
 rewordings, hardly any shares so many of its words (docs/decisions/0013-similarity.md)."""
-
-MIN_PLACES: Final = 3
-MIN_CHANGED: Final = 4
-MIN_CHANGED_SHARE: Final = 0.15
-"""Where the words of texts differ in so many places, in so many words, which are such a share of
-all, one is worded anew, and no variant of the other. Of the labelled variants in the item's own
-words 2 % are such, of the rewordings that align but for few words 55 %."""
 
 MIN_BLOCK: Final = 2
 """Words of a clause that may stand before or behind the rest of its sentence."""
@@ -132,40 +125,7 @@ def _find_small_difference(one: Wording, two: Wording) -> Difference | None:
     difference: Difference | None = next((what for differs, what in found if differs), None)
     if difference is None and not _is_turned(one, two):
         difference = "order"
-    return None if difference in {"word", "order"} and _is_reworded(one, two) else difference
-
-
-def _is_reworded(one: Wording, two: Wording) -> bool:
-    """Return whether a text is worded anew, and says of as many, as surely, in the same order.
-
-    Such a text has other words and its words elsewhere in several places: what differs is not one
-    thing that was put in the place of another.
-    """
-    if one.scopes != two.scopes or any(map(_differ, one.either_scopes, two.either_scopes)):
-        return False
-    if _list_numbers(one) != _list_numbers(two):
-        return False
-    left, right = one.sequence, two.sequence
-    matcher = SequenceMatcher(None, left, right, autojunk=False)
-    changes = [change for change in matcher.get_opcodes() if change[0] != "equal"]
-    longer = max(len(left), len(right))
-    changed = longer - sum(block.size for block in matcher.get_matching_blocks())
-    if len(changes) < MIN_PLACES or changed < max(MIN_CHANGED, MIN_CHANGED_SHARE * longer):
-        return False
-    parts = [
-        (content.intersection(left[i:j]), content.intersection(right[k:m]))
-        for content in (frozenset((*one.content, *two.content)),)
-        for _, i, j, k, m in changes
-    ]
-    return not any(
-        old & later_new and new & later_old
-        for (old, new), (later_old, later_new) in combinations(parts, 2)
-    )
-
-
-def _list_numbers(text: Wording) -> list[str]:
-    """Return the numbers of a text, in order."""
-    return [word for word in text.sequence if word.startswith("#")]
+    return None if difference in {"word", "order"} and is_reworded(one, two) else difference
 
 
 def _is_turned(one: Wording, two: Wording) -> bool:

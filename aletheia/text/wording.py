@@ -138,6 +138,7 @@ class Wording:
     negations: int  # how many words negate
     scopes: frozenset[str]  # kinds of words that say of how many, of whom alone … it holds
     either_scopes: tuple[frozenset[str], ...]  # how sure, when, if: kinds of words that say so
+    known_share: float  # of its words, those that lists have, and that have no meaning of their own
     is_latin: bool  # whether it is mostly in Latin script
 
 
@@ -176,6 +177,7 @@ def read_wording(text: str) -> Wording:
             frozenset(kinds[token] for token in tokens if token in kinds)
             for kinds in _EITHER_SCOPES
         ),
+        known_share=1 - len(content) / max(1, len(tokens)),
         is_latin=_is_latin(text),
     )
 

@@ -1,0 +1,71 @@
+"""Whether one text is another one worded anew, not a variant of it (SPEC §4, Dedup).
+
+A variant has one thing in the place of another, and is word for word the same elsewhere. Who words
+a text anew has other words and parts in another order in several places. What lists show to be
+another message all the same is none of it: `all` for `some`, `may` for `must`, numbers or words
+that have changed places.
+"""
+
+from collections.abc import Sequence
+from difflib import SequenceMatcher
+from itertools import combinations
+from typing import Final
+
+from aletheia.text.wording import Wording
+
+MIN_PLACES: Final = 3
+MIN_CHANGED: Final = 4
+MIN_CHANGED_SHARE: Final = 0.15
+"""Texts differ in so many places, in so many words, which are such a share of the longer one's. Of
+the labelled variants in their item's own words 2 % do, of the rewordings that align but for few
+words 55 % (docs/decisions/0013-similarity.md)."""
+
+MIN_KNOWN_SHARE: Final = 0.25
+"""Share of words of a text that have no meaning of their own, such as `the`, by the lists of all
+languages; with fewer it may be in a language that has no lists."""
+
+
+def is_reworded(one: Wording, two: Wording) -> bool:
+    """Return whether texts that align but for few words are worded anew; the same in either order.
+
+    It says nothing of what else they may contradict each other in, as `differences` does.
+    """
+    if min(one.known_share, two.known_share) < MIN_KNOWN_SHARE or not _hold_alike(one, two):
+        return False
+    left, right = sorted((one.sequence, two.sequence))
+    matcher = SequenceMatcher(None, left, right, autojunk=False)
+    longer = max(len(left), len(right))
+    changed = longer - sum(block.size for block in matcher.get_matching_blocks())
+    places = [
+        (left[at:end], right[start:stop])
+        for kind, at, end, start, stop in matcher.get_opcodes()
+        if kind != "equal"
+    ]
+    if len(places) < MIN_PLACES or changed < max(MIN_CHANGED, MIN_CHANGED_SHARE * longer):
+        return False
+    return not _have_changed_places(places, frozenset((*one.content, *two.content)))
+
+
+def _hold_alike(one: Wording, two: Wording) -> bool:
+    """Return whether two texts hold of as many, as surely, and give their numbers in one order."""
+    if one.scopes != two.scopes or _list_numbers(one) != _list_numbers(two):
+        return False
+    return all(
+        left <= right or right <= left
+        for left, right in zip(one.either_scopes, two.either_scopes, strict=True)
+    )
+
+
+def _list_numbers(text: Wording) -> list[str]:
+    return [word for word in text.sequence if word.startswith("#")]
+
+
+def _have_changed_places(
+    places: Sequence[tuple[Sequence[str], Sequence[str]]], content: frozenset[str]
+) -> bool:
+    """Return whether one place has a word of another, and that a word of the one."""
+    parts = [(content.intersection(old), content.intersection(new)) for old, new in places]
+    return any(
+        old & later_new and new & later_old
+        for (old, new), (later_old, later_new) in combinations(parts, 2)
+    )
