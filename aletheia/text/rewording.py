@@ -6,6 +6,7 @@ another message all the same is none of it: `all` for `some`, `may` for `must`, 
 that have changed places.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from difflib import SequenceMatcher
 from itertools import combinations
@@ -24,6 +25,15 @@ MIN_KNOWN_SHARE: Final = 0.25
 """Share of words of a text that have no meaning of their own, such as `the`, by the lists of all
 languages; with fewer it may be in a language that has no lists."""
 
+MAX_APART: Final = 4
+"""Words that both texts have, of which three may have changed places: neighbours, but for some."""
+
+MAX_DIFFERING: Final = 2
+"""Words of either that the other has not, where the same words in another order are a message."""
+
+_BY: Final = frozenset(("by", "von", "vom", "durch", "par", "por", "da", "door"))
+"""Stand before the one who does what a verb in the passive says."""
+
 
 def is_reworded(one: Wording, two: Wording) -> bool:
     """Return whether texts that align but for few words are worded anew; the same in either order.
@@ -32,7 +42,13 @@ def is_reworded(one: Wording, two: Wording) -> bool:
     """
     if min(one.known_share, two.known_share) < MIN_KNOWN_SHARE or not _hold_alike(one, two):
         return False
-    left, right = sorted((one.sequence, two.sequence))
+    one, two = sorted((one, two), key=lambda text: text.sequence)
+    return _differ_in_places(one, two) and not _are_exchanged(one, two)
+
+
+def _differ_in_places(one: Wording, two: Wording) -> bool:
+    """Return whether two texts differ in several places, none of which has what another had."""
+    left, right = one.sequence, two.sequence
     matcher = SequenceMatcher(None, left, right, autojunk=False)
     longer = max(len(left), len(right))
     changed = longer - sum(block.size for block in matcher.get_matching_blocks())
@@ -69,3 +85,41 @@ def _have_changed_places(
         old & later_new and new & later_old
         for (old, new), (later_old, later_new) in combinations(parts, 2)
     )
+
+
+def _are_exchanged(one: Wording, two: Wording) -> bool:
+    """Return whether words that both texts have may belong to others in the one.
+
+    A word stands on the other side of a number, where there are several; or, where hardly any word
+    differs, of three that are near each other the last one comes first and the first one last, and
+    not since one text names by whom it is done.
+    """
+    places = {word: at for at, word in enumerate(two.content) if two.content.count(word) == 1}
+    common = [word for word in one.content if word in places and one.content.count(word) == 1]
+    if len(set(_list_numbers(one))) > 1 and any(
+        _count_before(one, word) != _count_before(two, word) for word in common
+    ):
+        return True
+    differing = (Counter(one.content) - Counter(two.content)).total()
+    differing += (Counter(two.content) - Counter(one.content)).total()
+    if differing > MAX_DIFFERING or _count_agents(one) != _count_agents(two):
+        return False
+    return any(
+        _is_reversed([places[word] for word in common[at : at + MAX_APART]])
+        for at in range(len(common))
+    )
+
+
+def _is_reversed(places: Sequence[int]) -> bool:
+    """Return whether three of some places fall, of which the first one is the first."""
+    return any(places[0] > middle > last for middle, last in combinations(places[1:], 2))
+
+
+def _count_before(text: Wording, word: str) -> int:
+    """Return how many numbers stand before a word, other than itself."""
+    before = text.content[: text.content.index(word)]
+    return sum(other.startswith("#") for other in before)
+
+
+def _count_agents(text: Wording) -> int:
+    return sum(word in _BY for word in text.sequence)
