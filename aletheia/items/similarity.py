@@ -38,6 +38,11 @@ FEATURES: Final = (
 )
 """What the probability is made of, in order; names are stored."""
 
+_ADDED: Final = frozenset({"letters", "letters_more"})
+"""Features that calibrations of before have no weights of."""
+
+_PLACES: Final = {feature: place for place, feature in enumerate(FEATURES)}
+
 MIN_CONTENT_WORDS: Final = 3
 """A text with fewer words of its own is not dropped for its probability alone."""
 
@@ -63,7 +68,7 @@ class SimilarityModel:
     """The weights of one embedding model.
 
     Raises:
-        ValueError: there is not one finite weight of each feature.
+        ValueError: there is not one finite weight of each feature, but for the added ones.
     """
 
     weights: tuple[Weight, ...]
@@ -71,7 +76,8 @@ class SimilarityModel:
     word_nearness: float  # mean of how near a word is to its nearest, where that is not known
 
     def __post_init__(self) -> None:
-        if tuple(weight.feature for weight in self.weights) != FEATURES:
+        known = tuple(weight.feature for weight in self.weights)
+        if known not in (FEATURES, tuple(name for name in FEATURES if name not in _ADDED)):
             raise ValueError("the weights are not of these features")
         numbers = [number for w in self.weights for number in (w.mean, w.scale, w.weight)]
         if not np.isfinite([*numbers, self.bias, self.word_nearness]).all():
@@ -82,15 +88,18 @@ class SimilarityModel:
     def to_probability(self, features: Sequence[float] | NDArray[np.float64]) -> float:
         """Return the probability that a pair with these features makes the same point."""
         logit = self.bias
-        for value, weight in zip(features, self.weights, strict=True):
+        for weight in self.weights:
+            value = features[_PLACES[weight.feature]]
             logit += weight.weight * (value - weight.mean) / weight.scale
         return 1 / (1 + math.exp(-min(_MAX_LOGIT, max(-_MAX_LOGIT, logit))))
 
     def explain(self, features: Sequence[float] | NDArray[np.float64]) -> dict[str, float]:
         """Return what each feature adds to the logit of a pair, by name."""
         return {
-            weight.feature: weight.weight * (value - weight.mean) / weight.scale
-            for value, weight in zip(features, self.weights, strict=True)
+            weight.feature: weight.weight
+            * (features[_PLACES[weight.feature]] - weight.mean)
+            / weight.scale
+            for weight in self.weights
         }
 
 

@@ -21,12 +21,14 @@ def measure_letters(text: str, other: str) -> tuple[float, float]:
 
     All words of a text count the same, however long they are; 0 for a text without words.
     """
-    one, two = _read_parts(text), _read_parts(other)
+    one, two = read_parts(text), read_parts(other)
     return _measure_there(one.words, two.every), _measure_there(two.words, one.every)
 
 
 @dataclass(frozen=True, slots=True)
-class _Parts:
+class Parts:
+    """Parts of the words of a text."""
+
     words: tuple[frozenset[str], ...]  # parts of each word that has a meaning of its own
     every: frozenset[str]
 
@@ -38,9 +40,10 @@ def _measure_there(words: tuple[frozenset[str], ...], there: frozenset[str]) -> 
 
 
 @lru_cache(maxsize=8192)
-def _read_parts(text: str) -> _Parts:
+def read_parts(text: str) -> Parts:
+    """Read the parts of a text's words."""
     words = tuple(frozenset(_split(word)) for word in read_wording(text).forms.values())
-    return _Parts(words, frozenset[str]().union(*words))
+    return Parts(words, frozenset[str]().union(*words))
 
 
 def _split(word: str) -> Iterator[str]:
