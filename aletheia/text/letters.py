@@ -5,7 +5,6 @@ Treppenhaus`, or `verify` and `verification`, have most of them in common: in la
 embeds badly, this tells more than vectors of words.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -36,17 +35,17 @@ class Parts:
 def _measure_there(words: tuple[frozenset[str], ...], there: frozenset[str]) -> float:
     if not words:
         return 0.0
-    return sum(len(parts & there) / len(parts) for parts in words) / len(words)
+    return sum([len(parts & there) / len(parts) for parts in words]) / len(words)
 
 
 @lru_cache(maxsize=8192)
 def read_parts(text: str) -> Parts:
     """Read the parts of a text's words."""
-    words = tuple(frozenset(_split(word)) for word in read_wording(text).forms.values())
+    words = tuple(_split(word) for word in read_wording(text).forms.values())
     return Parts(words, frozenset[str]().union(*words))
 
 
-def _split(word: str) -> Iterator[str]:
+@lru_cache(maxsize=65536)
+def _split(word: str) -> frozenset[str]:
     begun = f"^{word}"
-    for at in range(max(1, len(begun) - SIZE + 1)):
-        yield begun[at : at + SIZE]
+    return frozenset([begun[at : at + SIZE] for at in range(max(1, len(begun) - SIZE + 1))])

@@ -117,6 +117,8 @@ _VOWELS: Final = frozenset("aeiouyäöüáéíóúàèìòùâêîôû")
 _FIRST_OTHER_SCRIPT: Final = "\u0250"
 """Characters from here on are not of Latin script."""
 
+_OTHER_SCRIPT: Final = re.compile(f"[{_FIRST_OTHER_SCRIPT}-\U0010ffff]")
+
 _UNSPACED: Final = re.compile(
     r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]"
 )
@@ -289,7 +291,7 @@ def _is_code(token: str) -> bool:
 
 
 def _is_latin(text: str) -> bool:
-    if text.isascii():
+    if not _OTHER_SCRIPT.search(text):
         return True
     characters = [character for character in text if character.isalpha()]
     others = sum(character >= _FIRST_OTHER_SCRIPT for character in characters)
