@@ -14,7 +14,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from aletheia.text.facts import Difference, classify_difference, find_unsaid, read_facts
+from aletheia.text.facts import (
+    Difference,
+    classify_difference,
+    find_opposite,
+    find_unsaid,
+    read_facts,
+)
 from aletheia.text.rewording import is_reworded
 from aletheia.text.wording import Wording, read_wording
 
@@ -116,7 +122,7 @@ def _find_small_difference(one: Wording, two: Wording) -> Difference | None:
     left, right = Counter(one.content), Counter(two.content)
     changed = (left - right) + (right - left)
     found: tuple[tuple[bool, Difference], ...] = (
-        (one.negations != two.negations, "negation"),
+        (_count_negations(one, two) != _count_negations(two, one), "negation"),
         (one.calendar != two.calendar, "date"),
         (any(stem.startswith("#") for stem in changed), "number"),
         (bool(changed) and one.names != two.names, "name"),
@@ -126,6 +132,13 @@ def _find_small_difference(one: Wording, two: Wording) -> Difference | None:
     if difference is None and not _is_turned(one, two):
         difference = "order"
     return None if difference in {"word", "order"} and is_reworded(one, two) else difference
+
+
+def _count_negations(text: Wording, other: Wording) -> int:
+    """Return how many words negate; `unknown` does where the other text has `known`."""
+    there = frozenset(other.content)
+    opposites = (find_opposite(stem) for stem in frozenset(text.content) - there)
+    return text.negations + sum(opposite in there for opposite in opposites)
 
 
 def _is_turned(one: Wording, two: Wording) -> bool:

@@ -59,6 +59,22 @@ _TIMES: Final = frozenset(unit for unit, (kind, _) in UNITS.items() if kind in {
 _ALL: Final = "all"
 
 
+_EVERY: Final = frozenset(_LISTS["every"].split())
+_FREQUENCIES: Final[Mapping[tuple[str, int], str]] = {
+    ("s", 3600): "hourly",
+    ("s", 86400): "daily",
+    ("s", 604800): "weekly",
+    ("month", 1): "monthly",
+    ("month", 12): "yearly",
+}
+_EVERY_UNIT: Final = {
+    unit: _CALENDAR[_FREQUENCIES[kind, int(factor)]]
+    for unit, (kind, factor) in UNITS.items()
+    if (kind, factor) in _FREQUENCIES
+}
+"""What `every day` is in the calendar: the same as `daily`."""
+
+
 def _index_scopes(kinds: Mapping[str, Mapping[str, str]]) -> Mapping[str, str]:
     """Return of which kind each word is."""
     return {
@@ -264,10 +280,14 @@ def _find_names(text: str) -> frozenset[str]:
 
 
 def _find_dates(tokens: Sequence[str], names: frozenset[str]) -> Iterator[str]:
+    is_every = False  # whether `every` stands before, but for articles
     for token in tokens:
         date = _CALENDAR.get(token)
         if date is not None and (token not in _CAPITALISED or token in names):
             yield date
+        elif is_every and token in _EVERY_UNIT:
+            yield _EVERY_UNIT[token]
+        is_every = token in _EVERY or (is_every and token in _IDLE)
 
 
 def _find_scopes(tokens: Sequence[str]) -> Iterator[str]:
