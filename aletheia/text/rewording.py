@@ -14,12 +14,23 @@ from typing import Final
 
 from aletheia.text.wording import Wording
 
-MIN_PLACES: Final = 3
+MIN_PLACES: Final = 2
 MIN_CHANGED: Final = 4
 MIN_CHANGED_SHARE: Final = 0.15
-"""Texts differ in so many places, in so many words, which are such a share of the longer one's. Of
-the labelled variants in their item's own words 2 % do, of the rewordings that align but for few
-words 55 % (docs/decisions/0013-similarity.md)."""
+"""Texts differ in so many places, in so many words, which are such a share of the longer one's
+(docs/decisions/0013-similarity.md)."""
+
+SINGLE_WORDS: Final = frozenset({(1, 1), (0, 1), (1, 0)})
+"""New words of either text that are a thing in the place of another, or that narrow one down."""
+
+MIN_PLACES_OF_SINGLE_WORDS: Final = 4
+"""The same where no more is new: a part that stands elsewhere makes two, and the word another."""
+
+_COMMON: Final = 5
+"""Letters that forms of one word begin with, where both have as many."""
+
+MIN_WORDS: Final = 8
+"""Words of the longer text that have a meaning of their own: in a shorter one, each counts."""
 
 MIN_KNOWN_SHARE: Final = 0.25
 """Share of words of a text that have no meaning of their own, such as `the`, by the lists of all
@@ -40,13 +51,31 @@ def is_reworded(one: Wording, two: Wording) -> bool:
 
     It says nothing of what else they may contradict each other in, as `differences` does.
     """
-    if min(one.known_share, two.known_share) < MIN_KNOWN_SHARE or not _hold_alike(one, two):
+    is_short = max(len(one.content), len(two.content)) < MIN_WORDS
+    is_known = min(one.known_share, two.known_share) >= MIN_KNOWN_SHARE
+    if is_short or not is_known or not _hold_alike(one, two):
         return False
     one, two = sorted((one, two), key=lambda text: text.sequence)
-    return _differ_in_places(one, two) and not _are_exchanged(one, two)
+    new = _count_new(one, two), _count_new(two, one)
+    if not any(new) and one.negations:
+        return False
+    places = MIN_PLACES_OF_SINGLE_WORDS if new in SINGLE_WORDS else MIN_PLACES
+    return _differ_in_places(one, two, places) and not _are_exchanged(one, two)
 
 
-def _differ_in_places(one: Wording, two: Wording) -> bool:
+def _count_new(text: Wording, other: Wording) -> int:
+    """Return how many words the other text has not, but for forms of words that stand in either."""
+    there = frozenset(other.content)
+    every = there.union(text.content)
+    new = frozenset(text.content) - there
+    return sum(not any(_is_form(word, known) for known in every - {word}) for word in new)
+
+
+def _is_form(word: str, other: str) -> bool:
+    return word[0] != "#" and word[:_COMMON] == other[:_COMMON] and len(word) >= _COMMON - 1
+
+
+def _differ_in_places(one: Wording, two: Wording, min_places: int) -> bool:
     """Return whether two texts differ in several places, none of which has what another had."""
     left, right = one.sequence, two.sequence
     matcher = SequenceMatcher(None, left, right, autojunk=False)
@@ -57,7 +86,7 @@ def _differ_in_places(one: Wording, two: Wording) -> bool:
         for kind, at, end, start, stop in matcher.get_opcodes()
         if kind != "equal"
     ]
-    if len(places) < MIN_PLACES or changed < max(MIN_CHANGED, MIN_CHANGED_SHARE * longer):
+    if len(places) < min_places or changed < max(MIN_CHANGED, MIN_CHANGED_SHARE * longer):
         return False
     return not _have_changed_places(places, frozenset((*one.content, *two.content)))
 
@@ -94,8 +123,8 @@ def _are_exchanged(one: Wording, two: Wording) -> bool:
     differs, of three that are near each other the last one comes first and the first one last, and
     not since one text names by whom it is done.
     """
-    places = {word: at for at, word in enumerate(two.content) if two.content.count(word) == 1}
-    common = [word for word in one.content if word in places and one.content.count(word) == 1]
+    places = {word: two.content.index(word) for word in two.content}
+    common = [word for word in dict.fromkeys(one.content) if word in places]
     if len(set(_list_numbers(one))) > 1 and any(
         _count_before(one, word) != _count_before(two, word) for word in common
     ):

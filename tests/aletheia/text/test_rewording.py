@@ -33,14 +33,15 @@ def reworded(one: str, other: str) -> bool:
         pytest.param(
             "Riego del huerto: se riega por la noche con agua de lluvia. El depósito se limpia en "
             "otoño.",
-            "El huerto se riega con agua de lluvia, por la noche. En otoño se hace la limpieza del "
-            "depósito.",
+            "Por la noche, el huerto recibe agua de lluvia. La limpieza del depósito tiene lugar "
+            "en otoño.",
             id="Spanish",
         ),
         pytest.param(
             "Compost : les restes de la cantine y sont versés le matin. Le bac est retourné par "
             "les élèves.",
-            "Restes de la cantine : le matin, ils vont au compost. Les élèves retournent le bac.",
+            "Restes de la cantine : le matin, ils partent au compost. Les élèves s'occupent de "
+            "retourner le bac.",
             id="French",
         ),
     ],
@@ -55,6 +56,11 @@ def test_other_words_in_several_places_are_another_wording(one: str, other: str)
     [
         pytest.param(SEEDS.replace("evening", "morning"), id="one word"),
         pytest.param(SEEDS.replace("beans", "peas").replace("bed", "box"), id="two words"),
+        pytest.param(
+            "After the last frost, sow the peas in the second bed. The rows are watered in the "
+            "evening.",
+            id="one part elsewhere and one word",
+        ),
         pytest.param(
             "After the last frost, sow the beans in the second bed. The rows are watered in the "
             "evening.",
