@@ -32,6 +32,7 @@ from aletheia.items.labelled_pairs import (
 )
 from aletheia.items.similarity import (
     find_alignment,
+    is_measurable,
     list_words,
     measure_features,
     measure_word_nearness,
@@ -177,14 +178,17 @@ def measure_candidates(
         features=np.array(rows),
         is_duplicate=np.array([pair.is_duplicate for pair in pairs]),
         is_guarded=np.array(
-            [
-                find_alignment(texts[pair.one].text, texts[pair.other].text).difference is not None
-                for pair in pairs
-            ]
+            [_is_guarded(texts[pair.one].text, texts[pair.other].text) for pair in pairs]
         ),
         topics=np.array([topics[texts[pair.one].topic] for pair in pairs]),
         weights=weigh_pairs([_kind_of(texts, pair) for pair in pairs]),
     )
+
+
+def _is_guarded(text: str, other: str) -> bool:
+    """Return whether nothing but a judge may drop one of two texts, however probable it is."""
+    is_known = is_measurable(text) and is_measurable(other)
+    return not is_known or find_alignment(text, other).difference is not None
 
 
 def _kind_of(texts: Sequence[LabelledText], pair: LabelledPair) -> PairKind:
