@@ -54,7 +54,7 @@ def test_without_vectors_a_word_counts_as_much_as_on_average():
 
 
 def test_letters_that_words_have_in_common_count():
-    assert features("Treppenhausfenster putzen", "Fenster putzen")["letters_more"] == 1
+    assert features("Treppenhausfenster putzen", "Fenster putzen")["letters_more"] > 0.8
     assert features("Treppenhausfenster putzen", "Fenster putzen")["letters"] > 0.6
     assert features("Treppenhausfenster putzen", "Dach decken")["letters_more"] < 0.1
 
