@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from aletheia.items.word_vectors import WordVectors
 from aletheia.text.differences import Alignment, align_texts
-from aletheia.text.letters import measure_letters
+from aletheia.text.word_parts import measure_parts
 from aletheia.text.wording import Wording, read_wording
 
 FEATURES: Final = (
@@ -25,8 +25,8 @@ FEATURES: Final = (
     "nearness",  # the same, stretched towards 1
     "covered",  # share of the words of a text that the other has, or near ones; the smaller share
     "covered_more",  # the larger of the two shares
-    "letters",  # share of the letters of a text's words that the other's words have in such order
-    "letters_more",  # the same of the other text; `letters` is the smaller share
+    "parts",  # share of the parts of a text's words, four characters each, that the other's have
+    "parts_more",  # the same of the other text; `parts` is the smaller share
     "overlap",  # words that both have, as a share of all words
     "phrases",  # the same of pairs of words that follow each other
     "length",  # words of the longer text, logarithm
@@ -38,7 +38,7 @@ FEATURES: Final = (
 )
 """What the probability is made of, in order; names are stored."""
 
-_ADDED: Final = frozenset({"letters", "letters_more"})
+_ADDED: Final = frozenset({"parts", "parts_more"})
 """Features that calibrations of before have no weights of."""
 
 _PLACES: Final = {feature: place for place, feature in enumerate(FEATURES)}
@@ -127,7 +127,7 @@ def measure_features(
         -math.log(_STRETCH - min(1.0, cosine)),
         min(shares),
         max(shares),
-        *sorted(measure_letters(text, other)),
+        *sorted(measure_parts(text, other)),
         _share(frozenset(one.content), frozenset(two.content)),
         _share(frozenset(pairwise(one.content)), frozenset(pairwise(two.content))),
         math.log1p(sizes[1]),

@@ -1,6 +1,6 @@
-"""How much of a text's words another text has, letter by letter (SPEC §4, Dedup).
+"""How much of a text's words another text has, part by part (SPEC §4, Dedup).
 
-Parts of words are compared, four letters each, so that `Treppenhausfenster` and `Fenster im
+Parts of words are compared, four characters each, so that `Treppenhausfenster` and `Fenster im
 Treppenhaus`, or `verify` and `verification`, have most of them in common: in languages that a model
 embeds badly, this tells more than vectors of words.
 """
@@ -12,10 +12,10 @@ from typing import Final
 from aletheia.text.wording import read_wording
 
 SIZE: Final = 4
-"""Letters of a part; the beginning of a word counts as one."""
+"""Characters of a part; the beginning of a word counts as one."""
 
 
-def measure_letters(text: str, other: str) -> tuple[float, float]:
+def measure_parts(text: str, other: str) -> tuple[float, float]:
     """Return the share of the parts of either text's words that the other has, `[0, 1]` each.
 
     All words of a text count the same, however long they are; 0 for a text without words.
