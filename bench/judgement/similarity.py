@@ -17,8 +17,8 @@ from aletheia.items.labelled_pairs import NEAREST, read_texts
 from aletheia.items.word_vectors import WordVectors
 from aletheia.text.differences import align_texts
 from aletheia.text.facts import read_facts
-from aletheia.text.word_parts import read_parts
 from aletheia.text.normalisation import normalise
+from aletheia.text.word_parts import read_parts
 from aletheia.text.wording import read_wording
 from bench.dedup_corpus import MODEL, SilentJudge, embed_texts, embed_words, make_corpus
 from bench.judgement import material

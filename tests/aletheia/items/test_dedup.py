@@ -244,10 +244,10 @@ async def test_nearly_the_same_words_with_another_number_are_kept(dedup: Dedupli
 
 async def test_what_differs_does_not_hide_a_duplicate_behind_it(dedup: Deduplicator):
     index = saved(
-        item("b", 0, "We keep 40 parts of each pump behind the cellar door."),
+        item("b", 0, "We keep 40 parts of each pump behind the grey cellar door."),
         item("c", 10, "Our stock of spares downstairs is 62 pieces a machine right now."),
     )
-    batch = [item("a", 0, "We keep 62 parts of each pump behind the cellar door.")]
+    batch = [item("a", 0, "We keep 62 parts of each pump behind the grey cellar door.")]
     decisions = await dedup.deduplicate(batch, index)
     assert dropped(decisions) == {"a": "c"}
 
