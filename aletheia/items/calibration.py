@@ -37,13 +37,13 @@ GREY_FROM: Final = 0.10
 """Probability, inclusive, from which two items are listed as a possible repetition, where no judge
 decides (SPEC §4, Dedup)."""
 
-JUDGED_FROM: Final = 0.001
+JUDGED_FROM: Final = 0.0001
 """Probability, inclusive, from which a judge may be asked about the most probable pair of an item.
 What keeps questions few is their share of all pairs, not this: a rewording may look improbable."""
 
-UNJUDGED_COSINE_FROM: Final = 0.25
+UNJUDGED_COSINE_FROM: Final = 0.05
 """Probability, inclusive, that the raw cosine alone has to give a pair for it to be dropped without
-a judge: short texts of one department share words enough without making one point."""
+a judge: no less than any of an item's 20 nearest has, one of which repeats it."""
 
 OLD_GREY_FROM: Final = 0.80
 """The same on the scale of calibrations that have knots only, and of raw cosines."""

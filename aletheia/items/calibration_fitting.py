@@ -32,6 +32,7 @@ from aletheia.items.labelled_pairs import (
 )
 from aletheia.items.similarity import (
     find_alignment,
+    is_measurable,
     list_words,
     measure_features,
     measure_word_nearness,
@@ -177,24 +178,29 @@ def measure_candidates(
         features=np.array(rows),
         is_duplicate=np.array([pair.is_duplicate for pair in pairs]),
         is_guarded=np.array(
-            [
-                find_alignment(texts[pair.one].text, texts[pair.other].text).difference is not None
-                for pair in pairs
-            ]
+            [_is_guarded(texts[pair.one].text, texts[pair.other].text) for pair in pairs]
         ),
         topics=np.array([topics[texts[pair.one].topic] for pair in pairs]),
         weights=weigh_pairs([_kind_of(texts, pair) for pair in pairs]),
     )
 
 
+def _is_guarded(text: str, other: str) -> bool:
+    """Return whether nothing but a judge may drop one of two texts, however probable it is."""
+    is_known = is_measurable(text) and is_measurable(other)
+    return not is_known or find_alignment(text, other).difference is not None
+
+
 def _kind_of(texts: Sequence[LabelledText], pair: LabelledPair) -> PairKind:
     """Return how often such a pair is met, as a kind of `weigh_pairs`."""
+    one, other = texts[pair.one], texts[pair.other]
+    if one.is_of_department and other.is_of_department and one.topic == other.topic:
+        return "of a department"
     if pair.is_duplicate:
         return "repetition"
     if pair.kind in {OTHER_GROUP, OTHER_POINT}:
         return "other"
-    is_of_item = texts[pair.one].is_item or texts[pair.other].is_item
-    return "variant" if is_of_item else "variant in other words"
+    return "variant" if one.is_item or other.is_item else "variant in other words"
 
 
 def _check_cosines(candidates: Candidates) -> None:

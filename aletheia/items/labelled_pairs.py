@@ -4,6 +4,9 @@ They were written for this project and come with it, one file a split and langua
 item, the same point in other words (closely, then freely), and points that only look alike. Pairs
 come from within a group, and from the items of different groups of one topic; candidates are pairs
 of an item and its nearest. No topic is in both splits.
+
+Other files have the items of whole departments, as batches of a run bring them: some are said
+again, many are close neighbours. They show how often what is met.
 """
 
 import hashlib
@@ -48,6 +51,7 @@ class LabelledText:
     text: str
     kind: str  # in what it differs from its group's point; empty if it makes that point
     is_item: bool = False  # whether it is the one its group began with
+    is_of_department: bool = False  # whether all items of its topic are here, as a run has them
     language: Language = "en"
 
 
@@ -71,8 +75,9 @@ class LabelledPair:
 @cache
 def read_texts(split: Split) -> tuple[LabelledText, ...]:
     """Read the items of a split."""
-    groups = enumerate(_read_groups(split))
-    return tuple(text for number, group in groups for text in _read_group(number, group))
+    groups = _read_groups(split)
+    texts = [text for number, group in enumerate(groups) for text in _read_group(number, group)]
+    return (*texts, *_read_departments(split, len(groups)))
 
 
 def pair_up(texts: Sequence[LabelledText]) -> list[LabelledPair]:
@@ -86,7 +91,8 @@ def pair_up(texts: Sequence[LabelledText]) -> list[LabelledPair]:
 
 def hash_labels() -> str:
     """Return the SHA-256 of the files without their comments, 64 hexadecimal digits."""
-    content = [_read_groups("calibration"), _read_groups("test")]
+    content = [_read_groups(split) for split in SPLITS]
+    content += [_read_files(f"departments.{split}") for split in SPLITS]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
@@ -117,16 +123,36 @@ def pair_candidates(
 
 def _read_groups(split: Split) -> list[dict[str, Any]]:
     """Return a split's groups as its files have them, each with its language."""
+    return _read_files(split)
+
+
+def _read_files(name: str) -> list[dict[str, Any]]:
+    """Return what the files of a name have, one a language, each entry with its language."""
+    folder = files("aletheia.items").joinpath("labelled")
     return [
-        {"language": language, **group}
+        {"language": language, **entry}
         for language in LANGUAGES
-        for group in _read_file(split, language)
+        for entry in yaml.safe_load(
+            folder.joinpath(f"{name}.{language}.yaml").read_text(encoding="utf-8")
+        )
     ]
 
 
-def _read_file(split: Split, language: Language) -> list[dict[str, Any]]:
-    source = files("aletheia.items").joinpath("labelled", f"{split}.{language}.yaml")
-    return yaml.safe_load(source.read_text(encoding="utf-8"))
+def _read_departments(split: Split, first_group: int) -> Iterator[LabelledText]:
+    number = first_group
+    for department in _read_files(f"departments.{split}"):
+        for texts in department["items"]:
+            for place, text in enumerate(texts):
+                yield LabelledText(
+                    department["topic"],
+                    number,
+                    text,
+                    "",
+                    is_item=place == 0,
+                    language=department["language"],
+                    is_of_department=True,
+                )
+            number += 1
 
 
 def _kind(text: LabelledText, other: LabelledText) -> str | None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from aletheia.items.word_vectors import WordVectors
 from aletheia.text.differences import Alignment, align_texts
+from aletheia.text.word_parts import measure_parts
 from aletheia.text.wording import Wording, read_wording
 
 FEATURES: Final = (
@@ -24,6 +25,8 @@ FEATURES: Final = (
     "nearness",  # the same, stretched towards 1
     "covered",  # share of the words of a text that the other has, or near ones; the smaller share
     "covered_more",  # the larger of the two shares
+    "parts",  # share of the parts of a text's words, four characters each, that the other's have
+    "parts_more",  # the same of the other text; `parts` is the smaller share
     "overlap",  # words that both have, as a share of all words
     "phrases",  # the same of pairs of words that follow each other
     "length",  # words of the longer text, logarithm
@@ -35,8 +38,14 @@ FEATURES: Final = (
 )
 """What the probability is made of, in order; names are stored."""
 
-MIN_CONTENT_WORDS: Final = 3
-"""A text with fewer words of its own is not dropped for its probability alone."""
+_ADDED: Final = frozenset({"parts", "parts_more"})
+"""Features that calibrations of before have no weights of."""
+
+_PLACES: Final = {feature: place for place, feature in enumerate(FEATURES)}
+
+MIN_CONTENT_WORDS: Final = 6
+"""A text with fewer words of its own is not dropped for its probability alone: requirements of a
+list, of four to seven words in one frame, reach 0.99 and make two points."""
 
 _STRETCH: Final = 1.02
 """`-log(_STRETCH - cosine)` is finite also where two texts have one vector."""
@@ -60,7 +69,7 @@ class SimilarityModel:
     """The weights of one embedding model.
 
     Raises:
-        ValueError: there is not one finite weight of each feature.
+        ValueError: there is not one finite weight of each feature, but for the added ones.
     """
 
     weights: tuple[Weight, ...]
@@ -68,7 +77,8 @@ class SimilarityModel:
     word_nearness: float  # mean of how near a word is to its nearest, where that is not known
 
     def __post_init__(self) -> None:
-        if tuple(weight.feature for weight in self.weights) != FEATURES:
+        known = tuple(weight.feature for weight in self.weights)
+        if known not in (FEATURES, tuple(name for name in FEATURES if name not in _ADDED)):
             raise ValueError("the weights are not of these features")
         numbers = [number for w in self.weights for number in (w.mean, w.scale, w.weight)]
         if not np.isfinite([*numbers, self.bias, self.word_nearness]).all():
@@ -79,15 +89,18 @@ class SimilarityModel:
     def to_probability(self, features: Sequence[float] | NDArray[np.float64]) -> float:
         """Return the probability that a pair with these features makes the same point."""
         logit = self.bias
-        for value, weight in zip(features, self.weights, strict=True):
+        for weight in self.weights:
+            value = features[_PLACES[weight.feature]]
             logit += weight.weight * (value - weight.mean) / weight.scale
         return 1 / (1 + math.exp(-min(_MAX_LOGIT, max(-_MAX_LOGIT, logit))))
 
     def explain(self, features: Sequence[float] | NDArray[np.float64]) -> dict[str, float]:
         """Return what each feature adds to the logit of a pair, by name."""
         return {
-            weight.feature: weight.weight * (value - weight.mean) / weight.scale
-            for value, weight in zip(features, self.weights, strict=True)
+            weight.feature: weight.weight
+            * (features[_PLACES[weight.feature]] - weight.mean)
+            / weight.scale
+            for weight in self.weights
         }
 
 
@@ -114,6 +127,7 @@ def measure_features(
         -math.log(_STRETCH - min(1.0, cosine)),
         min(shares),
         max(shares),
+        *sorted(measure_parts(text, other)),
         _share(frozenset(one.content), frozenset(two.content)),
         _share(frozenset(pairwise(one.content)), frozenset(pairwise(two.content))),
         math.log1p(sizes[1]),

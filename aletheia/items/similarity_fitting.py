@@ -2,7 +2,8 @@
 
 Pairs are weighted as they are met among real candidates, not as they were made: of an item's 20
 nearest one repeats it, one in five items has a variant of itself among them (another number, a
-`not`), and for 20 repetitions in other words there is one variant in other words. A threshold from
+`not`), and for 20 repetitions in other words there is one variant in other words. Pairs of whole
+departments are as they are met, and count for most of the whole. A threshold from
 which items are dropped without a judge is looked for on pairs that the weights were not fitted on:
 by topics left out, and on the other split.
 """
@@ -29,6 +30,10 @@ VARIANTS_IN_OTHER_WORDS: Final = PRIOR / 20
 often and contradicts them rarely; the labelled ones, made of each rewording and each variant, have
 three of these for a repetition (docs/decisions/0013-similarity.md)."""
 
+DEPARTMENTS: Final = 0.8
+"""Share of the pairs of whole departments in all: they are what runs compare. The others are made
+to be mistaken for each other, and have the rest."""
+
 MIN_PRECISION: Final = 0.97
 """Share of repetitions in what is dropped without a judge, at least (issue of judgement, 3)."""
 
@@ -40,7 +45,9 @@ BINS: Final = 10
 
 FOLDS: Final = 5
 
-PairKind: TypeAlias = Literal["repetition", "variant", "variant in other words", "other"]
+PairKind: TypeAlias = Literal[
+    "repetition", "variant", "variant in other words", "other", "of a department"
+]
 
 SHARES: Final[Mapping[PairKind, float]] = {
     "repetition": PRIOR,
@@ -108,13 +115,14 @@ class Bin:
 def weigh_pairs(kinds: Sequence[PairKind]) -> Floats:
     """Return weights, `(n,)`, that sum to `n` and make each kind as frequent as it is met.
 
-    Kinds that no pair is of are left out.
+    Kinds that no pair is of are left out; pairs of departments weigh the same, whatever they are.
 
     Raises:
         ValueError: there are not both repetitions and other pairs.
     """
     shares = dict(SHARES)
     shares["other"] = 1 - sum(SHARES.values())
+    shares["of a department"] = DEPARTMENTS / (1 - DEPARTMENTS)
     counts = Counter(kinds)
     if not counts["repetition"] or counts["repetition"] == len(kinds):
         raise ValueError("there must be duplicates and other pairs to tell apart")

@@ -1,9 +1,10 @@
 """In what two texts differ that a similarity does not see (SPEC §4, Dedup).
 
 Where two texts align but for few content words, the difference is the message, whatever it is: a
-number, a unit, a date, a sign, a `not`, an opposite, a name, or who does what to whom. Texts in
-other words differ where each gives a number, date, code or name that the other has not, one negates
-what the other states, or each has the opposite of a word of the other.
+number, a unit, a date, a sign, a `not`, an opposite, a name, or who does what to whom. Where words
+and their order differ in several places, a text is worded anew, and other words alone are none
+(`rewording`). Texts in other words differ where each gives a number, date, code or name that the
+other has not, one negates what the other states, or each has the opposite of a word of the other.
 """
 
 from collections import Counter
@@ -13,7 +14,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from aletheia.text.facts import Difference, classify_difference, find_unsaid, read_facts
+from aletheia.text.facts import (
+    Difference,
+    classify_difference,
+    find_opposite,
+    find_unsaid,
+    read_facts,
+)
+from aletheia.text.rewording import is_reworded
 from aletheia.text.wording import Wording, read_wording
 
 FEW_WORDS: Final = 2
@@ -114,14 +122,23 @@ def _find_small_difference(one: Wording, two: Wording) -> Difference | None:
     left, right = Counter(one.content), Counter(two.content)
     changed = (left - right) + (right - left)
     found: tuple[tuple[bool, Difference], ...] = (
-        (one.negations != two.negations, "negation"),
+        (_count_negations(one, two) != _count_negations(two, one), "negation"),
         (one.calendar != two.calendar, "date"),
         (any(stem.startswith("#") for stem in changed), "number"),
         (bool(changed) and one.names != two.names, "name"),
         (bool(changed), "word"),
     )
     difference: Difference | None = next((what for differs, what in found if differs), None)
-    return "order" if difference is None and not _is_turned(one, two) else difference
+    if difference is None and not _is_turned(one, two):
+        difference = "order"
+    return None if difference in {"word", "order"} and is_reworded(one, two) else difference
+
+
+def _count_negations(text: Wording, other: Wording) -> int:
+    """Return how many words negate; `unknown` does where the other text has `known`."""
+    there = frozenset(other.content)
+    opposites = (find_opposite(stem) for stem in frozenset(text.content) - there)
+    return text.negations + sum(opposite in there for opposite in opposites)
 
 
 def _is_turned(one: Wording, two: Wording) -> bool:

@@ -357,5 +357,11 @@ def _read_negations(
     return frozenset(stated), frozenset(negated)
 
 
+def find_opposite(word: str) -> str | None:
+    """Return what a word such as `unknown` denies; `None` for others."""
+    found = _OPPOSITE.fullmatch(word)
+    return found and found[1]
+
+
 def _stem(word: str) -> str:
     return word if len(word) > _MAX_WORD or not word.isalpha() else word[:_STEM]

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import yaml
 
-from aletheia.text.facts import CUES, FUNCTION_WORDS, NUMBER_WORDS
+from aletheia.text.facts import CUES, FUNCTION_WORDS, NUMBER_WORDS, UNITS
 from aletheia.text.normalisation import normalise
 
 _LISTS: Final[Mapping[str, Any]] = yaml.safe_load(
@@ -54,6 +54,39 @@ _OPPOSITES: Final = tuple(
     for lines in _LISTS["opposites"].values()
     for line in lines.strip().splitlines()
 )
+
+_TIMES: Final = frozenset(unit for unit, (kind, _) in UNITS.items() if kind in {"s", "month"})
+_ALL: Final = "all"
+
+
+_EVERY: Final = frozenset(_LISTS["every"].split())
+_FREQUENCIES: Final[Mapping[tuple[str, int], str]] = {
+    ("s", 3600): "hourly",
+    ("s", 86400): "daily",
+    ("s", 604800): "weekly",
+    ("month", 1): "monthly",
+    ("month", 12): "yearly",
+}
+_EVERY_UNIT: Final = {
+    unit: _CALENDAR[_FREQUENCIES[kind, int(factor)]]
+    for unit, (kind, factor) in UNITS.items()
+    if (kind, factor) in _FREQUENCIES
+}
+"""What `every day` is in the calendar: the same as `daily`."""
+
+
+def _index_scopes(kinds: Mapping[str, Mapping[str, str]]) -> Mapping[str, str]:
+    """Return of which kind each word is."""
+    return {
+        word: kind
+        for kind, by_language in kinds.items()
+        for words in by_language.values()
+        for word in normalise(words).split()
+    }
+
+
+_SCOPES: Final = _index_scopes(_LISTS["scopes"])
+_EITHER_SCOPES: Final = tuple(map(_index_scopes, _LISTS["either_scopes"].values()))
 
 _ELISION: Final = re.compile(
     r"\b([ldjmtsnc]|qu|jusqu|lorsqu|puisqu|all|dell|nell|sull|dall|un|quest|gl)['\u2019](?=\w)",
@@ -100,6 +133,8 @@ _VOWELS: Final = frozenset("aeiouyäöüáéíóúàèìòùâêîôû")
 _FIRST_OTHER_SCRIPT: Final = "\u0250"
 """Characters from here on are not of Latin script."""
 
+_OTHER_SCRIPT: Final = re.compile(f"[{_FIRST_OTHER_SCRIPT}-\U0010ffff]")
+
 _UNSPACED: Final = re.compile(
     r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]"
 )
@@ -119,6 +154,9 @@ class Wording:
     signs: frozenset[str]  # comparison signs
     poles: frozenset[tuple[int, int]]  # words that have an opposite: which pair, and which side
     negations: int  # how many words negate
+    scopes: frozenset[str]  # kinds of words that say of how many, of whom alone … it holds
+    either_scopes: tuple[frozenset[str], ...]  # how sure, when, if: kinds of words that say so
+    known_share: float  # of its words, those that lists have, and that have no meaning of their own
     is_latin: bool  # whether it is mostly in Latin script
 
 
@@ -152,6 +190,12 @@ def read_wording(text: str) -> Wording:
         signs=_SIGN_CHARACTERS.intersection(tokens),
         poles=frozenset(pole for stem in sequence for pole in _POLES.get(stem, ())),
         negations=sum(token in _NEGATIONS for token in tokens),
+        scopes=frozenset(_find_scopes(tokens)),
+        either_scopes=tuple(
+            frozenset(kinds[token] for token in tokens if token in kinds)
+            for kinds in _EITHER_SCOPES
+        ),
+        known_share=1 - len(content) / max(1, len(tokens)),
         is_latin=_is_latin(text),
     )
 
@@ -236,10 +280,28 @@ def _find_names(text: str) -> frozenset[str]:
 
 
 def _find_dates(tokens: Sequence[str], names: frozenset[str]) -> Iterator[str]:
+    is_every = False  # whether `every` stands before, but for articles
     for token in tokens:
         date = _CALENDAR.get(token)
         if date is not None and (token not in _CAPITALISED or token in names):
             yield date
+        elif is_every and token in _EVERY_UNIT:
+            yield _EVERY_UNIT[token]
+        is_every = token in _EVERY or (is_every and token in _IDLE)
+
+
+def _find_scopes(tokens: Sequence[str]) -> Iterator[str]:
+    """Yield the kinds of scopes; `every` of `every month` or `every #2 weeks` is none."""
+    said = [token for token in tokens if token not in _IDLE or token in _SCOPES]
+    for at, token in enumerate(said):
+        kind = _SCOPES.get(token)
+        following = said[at + 1] if at + 1 < len(said) else ""
+        if kind is not None and not (kind == _ALL and _is_time(following)):
+            yield kind
+
+
+def _is_time(token: str) -> bool:
+    return token in _TIMES or token in _CALENDAR or _number(token) is not None
 
 
 def _is_code(token: str) -> bool:
@@ -249,7 +311,7 @@ def _is_code(token: str) -> bool:
 
 
 def _is_latin(text: str) -> bool:
-    if text.isascii():
+    if not _OTHER_SCRIPT.search(text):
         return True
     characters = [character for character in text if character.isalpha()]
     others = sum(character >= _FIRST_OTHER_SCRIPT for character in characters)

@@ -18,6 +18,7 @@ from aletheia.items.word_vectors import WordVectors
 from aletheia.text.differences import align_texts
 from aletheia.text.facts import read_facts
 from aletheia.text.normalisation import normalise
+from aletheia.text.word_parts import read_parts
 from aletheia.text.wording import read_wording
 from bench.dedup_corpus import MODEL, SilentJudge, embed_texts, embed_words, make_corpus
 from bench.judgement import material
@@ -257,7 +258,7 @@ async def measure_ms(
     deduplicator = Deduplicator(calibration, words=words)
     times: list[float] = []
     for _ in range(ROUNDS):
-        for read in (normalise, read_facts, read_wording, align_texts):
+        for read in (normalise, read_facts, read_wording, read_parts, align_texts):
             read.cache_clear()
         began = time.perf_counter()
         batch = [

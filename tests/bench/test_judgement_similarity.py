@@ -58,7 +58,10 @@ BELLS = (
 )
 """One point in other words."""
 
-GATES = ("Paint each gate green every spring.", "Count what is left of the paint once a month.")
+GATES = (
+    "Paint each garden gate green with a broad brush every spring.",
+    "Count the tins of lacquer that are left in the cellar once a month.",
+)
 
 
 def spread(texts: Sequence[str], *rows: Sequence[float]) -> dict[str, NDArray[np.float32]]:

@@ -25,10 +25,11 @@ SCALE = make_scale(MODEL)
 """Dropped without a judge from a cosine of 0.95 on, and a grey zone from 0.5 on."""
 
 _WORDS = (
-    "".join(chars) for chars in itertools.product("bdfghjklmnp", "aeiou", "rv", "aou", "zxk", "iu")
+    "".join(chars)
+    for chars in itertools.product("bdfghjklmnp", "aeiou", "rvmt", "aou", "zxk", "iu")
 )
 
-_TEXTS: defaultdict[str, str] = defaultdict(lambda: " ".join(itertools.islice(_WORDS, 4)))
+_TEXTS: defaultdict[str, str] = defaultdict(lambda: " ".join(itertools.islice(_WORDS, 6)))
 
 
 def text_of(name: str) -> str:
@@ -243,9 +244,11 @@ async def test_nearly_the_same_words_with_another_number_are_kept(dedup: Dedupli
 
 async def test_what_differs_does_not_hide_a_duplicate_behind_it(dedup: Deduplicator):
     index = saved(
-        item("b", 0, "We keep 40 parts."), item("c", 10, "Our stock of spares is 62 right now.")
+        item("b", 0, "We keep 40 parts of each pump behind the grey cellar door."),
+        item("c", 10, "Our stock of spares downstairs is 62 pieces a machine right now."),
     )
-    decisions = await dedup.deduplicate([item("a", 0, "We keep 62 parts here.")], index)
+    batch = [item("a", 0, "We keep 62 parts of each pump behind the grey cellar door.")]
+    decisions = await dedup.deduplicate(batch, index)
     assert dropped(decisions) == {"a": "c"}
 
 

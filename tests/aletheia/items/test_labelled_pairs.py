@@ -36,7 +36,16 @@ MIN_PAIRS_PER_LANGUAGE = 400
 
 
 def read_language(split: Split, language: Language) -> list[LabelledText]:
-    return [text for text in read_texts(split) if text.language == language]
+    """Return the texts of groups with variants, without those of whole departments."""
+    return [t for t in read_texts(split) if t.language == language and not t.is_of_department]
+
+
+def read_departments(split: Split) -> dict[str, list[LabelledText]]:
+    found: dict[str, list[LabelledText]] = {}
+    for text in read_texts(split):
+        if text.is_of_department:
+            found.setdefault(text.topic, []).append(text)
+    return found
 
 
 def test_no_topic_and_no_text_is_in_both_splits():
@@ -78,6 +87,24 @@ def test_each_group_has_other_ways_to_say_it_and_other_points(split: Split, lang
     assert all(2 <= groups[number, True] <= 8 for number in numbers)
     assert all(3 <= groups[number, False] <= 5 for number in numbers)
     assert all(sum(t.is_item for t in texts if t.group == number) == 1 for number in numbers)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_departments_have_repetitions_and_items_that_stand_alone_in_each_language(split: Split):
+    departments = read_departments(split)
+    assert {texts[0].language for texts in departments.values()} == set(LANGUAGES)
+    for texts in departments.values():
+        sizes = Counter(Counter(text.group for text in texts).values())
+        assert sizes[1] >= 1
+        assert sizes[2] + sizes[3] >= 10
+        assert len(texts) > NEAREST
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_topic_of_a_department_has_no_other_groups(split: Split):
+    departments = read_departments(split)
+    others = {text.topic for text in read_texts(split) if not text.is_of_department}
+    assert others.isdisjoint(departments)
 
 
 @pytest.mark.parametrize(("split", "language"), EVERY)

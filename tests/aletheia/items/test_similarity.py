@@ -53,6 +53,22 @@ def test_without_vectors_a_word_counts_as_much_as_on_average():
     assert features("Ring a big bell.", "Ring a large bell.")["covered"] == pytest.approx(2.25 / 3)
 
 
+def test_parts_that_words_have_in_common_count():
+    assert features("Treppenhausfenster putzen", "Fenster putzen")["parts_more"] > 0.8
+    assert features("Treppenhausfenster putzen", "Fenster putzen")["parts"] > 0.6
+    assert features("Treppenhausfenster putzen", "Dach decken")["parts_more"] < 0.1
+
+
+def test_a_model_of_before_has_no_weights_of_parts_and_says_what_it_said():
+    every = model()
+    before = replace(every, weights=tuple(w for w in every.weights if "parts" not in w.feature))
+    found = measure_features(ONE, OTHER, 0.8, None, 0.25)
+    assert before.explain(found) == {
+        name: value for name, value in every.explain(found).items() if "parts" not in name
+    }
+    assert 0 < before.to_probability(found) < 1
+
+
 def test_numbers_that_only_one_text_gives_are_a_share_of_all():
     assert features("Wait 5 days.", "Wait 5 days, not 7.")["common_numbers"] == pytest.approx(2 / 3)
     assert features("Wait.", "Wait.")["common_numbers"] == 0

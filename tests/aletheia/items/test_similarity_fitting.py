@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from aletheia.items.similarity import FEATURES
 from aletheia.items.similarity_fitting import (
+    DEPARTMENTS,
     MIN_CALLED,
     PRIOR,
     VARIANTS,
@@ -55,6 +56,16 @@ def test_weights_make_each_kind_as_rare_as_among_real_candidates():
     assert weights["repetition"] / 200 == pytest.approx(PRIOR)
     assert weights["variant"] / 200 == pytest.approx(VARIANTS)
     assert weights["variant in other words"] / 200 == pytest.approx(VARIANTS_IN_OTHER_WORDS)
+
+
+def test_pairs_of_departments_weigh_the_same_and_have_their_share_of_all():
+    kinds: list[PairKind] = ["repetition", "variant", "variant in other words", "other"]
+    kinds += ["of a department"] * 16
+    weights = weigh_pairs(kinds)
+    assert weights.sum() == pytest.approx(20)
+    assert weights[4:].sum() / 20 == pytest.approx(DEPARTMENTS)
+    assert np.ptp(weights[4:]) == pytest.approx(0)
+    assert weights[0] / weights[:4].sum() == pytest.approx(PRIOR)
 
 
 @pytest.mark.parametrize("kind", ["repetition", "other"])
