@@ -152,7 +152,10 @@ class Translation(SingleProcessor[TranslationInput]):
         self, text: str, source: str | None, target: str, tried: _Tried
     ) -> Computed:
         engine = self._translator
-        known = frozenset[str]() if engine is None else engine.sources_of(target)
+        known = frozenset[str]()
+        if engine is not None:
+            # The first call asks programs for their versions.
+            known = await asyncio.to_thread(engine.sources_of, target)
         if engine is None or not known or (source is not None and source not in known):
             shown = ", ".join(sorted(known)) or "nothing"
             named = source or "a text"

@@ -1,8 +1,7 @@
 """What texts cost in processors beside the bare calls of the libraries that do the work.
 
-Sentiment beside VADER and the bare vectors; summaries beside the bare vectors of the same
-sentences; translation in a child beside the engine in this process, where it is installed. In turns,
-medians.
+Sentiment beside VADER and the bare vectors; summaries beside the bare vectors of their sentences;
+translation in a child beside the engine in this process, where it is installed. In turns, medians.
 """
 
 import time
