@@ -6,11 +6,14 @@ from typing import Any, Final, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from aletheia.errors import InvalidTask
+from aletheia.llm.messages import clean_text
 
 InputT = TypeVar("InputT", bound=BaseModel)
 
 MAX_NAME_CHARS: Final = 40
 """Longest name of a field that becomes part of an error's code."""
+
+_BEGINNING: Final = 1000
 
 _MISSING: Final = frozenset({"missing", "none_required"})
 
@@ -47,3 +50,19 @@ def check_text(text: str, *, max_bytes: int, name: str = "text") -> None:
     # Half of a surrogate pair is a fault of its own, and not one of length.
     if len(text.encode(errors="surrogatepass")) > max_bytes:
         raise InvalidTask("input_too_long", f"the {name} is longer than {max_bytes:,} bytes")
+
+
+def check_readable(text: str, *, name: str = "text") -> None:
+    """Check that a text is Unicode, with something visible in it.
+
+    Raises:
+        InvalidTask: `invalid_NAME`, half of a surrogate pair is in it; `empty_NAME`.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as fault:
+        said = f"the {name} has half of a surrogate pair at character {fault.start}"
+        raise InvalidTask(f"invalid_{name}", said) from None
+    # Nearly always it begins visibly; the whole of a long text takes half a second.
+    if not clean_text(text[:_BEGINNING]) and not clean_text(text):
+        raise InvalidTask(f"empty_{name}", f"the {name} has nothing but invisible characters")

@@ -1,21 +1,25 @@
 """The task type `sentiment_analysis`: what a text expresses, and which emotions (SPEC §3)."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 from pydantic import BaseModel, Field
 
-from aletheia.analysis.inputs import check_text, read_input
+from aletheia.analysis.cached import compute_once
+from aletheia.analysis.inputs import check_readable, check_text, read_input
 from aletheia.analysis.ports import Embedder
 from aletheia.analysis.processor import Finished, TypeSpec
+from aletheia.analysis.result_cache import ResultCache
 from aletheia.analysis.sentiment_heads import Sentiment
 from aletheia.analysis.sentiment_reading import Reading, SentimentReader
 from aletheia.analysis.settings import WorkerSettings
+from aletheia.analysis.single import Computed, write_result
 from aletheia.analysis.tools import WorkerChat
 from aletheia.analysis.written_sentiment import SentimentAsker
 from aletheia.errors import InvalidTask
-from aletheia.llm.messages import clean_text
 from aletheia.text.language import may_be_english
 
 TASK_TYPE: Final = "sentiment_analysis"
@@ -53,7 +57,7 @@ class SentimentAnalysisResult(BaseModel):
 
 
 class SentimentAnalysis:
-    """Tells whether texts are positive, negative or neutral, and which emotions they show.
+    """Judges whether texts are positive, negative or neutral, and which emotions they show.
 
     Locally that is for English; with `SENTIMENT_ENGINE=llm` a chat model judges any language, in
     lane `llm`.
@@ -68,13 +72,15 @@ class SentimentAnalysis:
         settings: WorkerSettings,
         embedder: Embedder | None = None,
         chat: WorkerChat | None = None,
+        cache: ResultCache | None = None,
     ) -> None:
-        self._max_text_bytes = settings.max_text_bytes
+        self._max_text_bytes, self._cache = settings.max_text_bytes, cache
         self._reader = SentimentReader(embedder)
         self._asker: SentimentAsker | None = None
+        self._model = ""
         # What the mock says means nothing, and the lexicon's words do.
         if settings.sentiment_engine == "llm" and chat is not None and not chat.chat.is_mock:
-            self._asker = SentimentAsker(chat, self._reader)
+            self._asker, self._model = SentimentAsker(chat, self._reader), chat.model
             self.spec = replace(self.spec, lane="llm", max_inputs=1)
 
     def admit(self, task_input: Mapping[str, Any]) -> str:
@@ -90,20 +96,31 @@ class SentimentAnalysis:
         texts = [self._read(task_input) for task_input in inputs]
         if self._asker is not None:
             for index, text in enumerate(texts):
-                yield [_finish(index, await self._asker.ask(text))]
+                made_from = (text, self._model)
+                computed = await compute_once(
+                    self._cache, made_from, partial(self._ask, self._asker, text)
+                )
+                yield [_finish(index, computed)]
             return
-        refused = {index for index, text in enumerate(texts) if not may_be_english(text)}
-        yield [Finished(index, error=_refuse()) for index in sorted(refused)]
-        taken = [index for index in range(len(texts)) if index not in refused]
+        is_readable = await asyncio.to_thread(lambda: [may_be_english(text) for text in texts])
+        refused = [index for index in range(len(texts)) if not is_readable[index]]
+        if refused:
+            yield [Finished(index, error=_refuse()) for index in refused]
+        taken = [index for index in range(len(texts)) if is_readable[index]]
         readings = await self._reader.read([texts[index] for index in taken])
-        yield [_finish(*answer) for answer in zip(taken, readings, strict=True)]
+        yield [
+            _finish(index, _write(reading)) for index, reading in zip(taken, readings, strict=True)
+        ]
+
+    @staticmethod
+    async def _ask(asker: SentimentAsker, text: str) -> Computed:
+        return _write(await asker.ask(text))
 
     def _read(self, task_input: Mapping[str, Any]) -> str:
         text = read_input(SentimentAnalysisInput, task_input).text
         check_text(text, max_bytes=self._max_text_bytes)
-        cleaned = clean_text(text)
-        check_text(cleaned, max_bytes=self._max_text_bytes)
-        return cleaned
+        check_readable(text)
+        return text
 
 
 def _refuse() -> InvalidTask:
@@ -111,7 +128,12 @@ def _refuse() -> InvalidTask:
     return InvalidTask("unsupported_language", said)
 
 
-def _finish(index: int, reading: Reading) -> Finished:
+def _finish(index: int, computed: Computed) -> Finished:
+    result = write_result(computed.result)
+    return Finished(index, result, computed.record, computed.usage)
+
+
+def _write(reading: Reading) -> Computed:
     facts: dict[str, Any] = {"provider": reading.provider, "model": reading.model}
     facts |= {"fallback": reading.fallback} if reading.fallback else {}
     facts |= {"sampled": True} if reading.is_sampled else {}
@@ -123,7 +145,7 @@ def _finish(index: int, reading: Reading) -> Finished:
         "emotions": _round(reading.scores.emotions),
         **facts,
     }
-    return Finished(index, result, facts, {"tokens": reading.tokens})
+    return Computed(result, facts, {"tokens": reading.tokens})
 
 
 def _round(scores: Mapping[Any, float]) -> dict[Any, float]:

@@ -4,6 +4,7 @@ A long text is read in parts, of which at most `MAX_PARTS` are taken, from all o
 probabilities are the means of theirs, weighted by length.
 """
 
+import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
@@ -25,6 +26,7 @@ from aletheia.analysis.sentiment_heads import (
     score_text,
 )
 from aletheia.errors import AletheiaError, Misconfigured
+from aletheia.llm.messages import clean_text
 from aletheia.text.emotions import EMOTIONS
 from aletheia.text.polarity import spell_emoji
 from aletheia.text.spans import split_spans
@@ -70,8 +72,10 @@ class SentimentReader:
     def __init__(self, embedder: Embedder | None = None) -> None:
         self._lexicon = _need_head(LEXICON)
         self._embedder, self._head = embedder, self._lexicon
+        self._model = ""
         if embedder is not None and embedder.provider == LOCAL:
-            self._head = find_head(embedder.canonical_model(None)) or self._lexicon
+            self._model = embedder.canonical_model(None)
+            self._head = find_head(self._model) or self._lexicon
 
     async def read(self, texts: Sequence[str]) -> list[Reading]:
         """Return what was found out about each text, in order.
@@ -79,13 +83,19 @@ class SentimentReader:
         An embedder that cannot work now costs no task: the lexicon alone judges, and `model` says
         so.
         """
-        all_parts = [split_parts(text) for text in texts]
-        taken = [take_evenly(parts, MAX_PARTS) for parts in all_parts]
+        all_parts = await asyncio.to_thread(lambda: [split_parts(text) for text in texts])
+        taken = [list(map(clean_text, take_evenly(parts, MAX_PARTS))) for parts in all_parts]
         vectors, tokens = await self._embed([part for parts in taken for part in parts])
-        return [
-            self._read(parts, vectors, tokens, is_sampled=len(parts) < len(of_text))
-            for parts, of_text in zip(taken, all_parts, strict=True)
+        sampled = [
+            len(parts) < len(of_text) for parts, of_text in zip(taken, all_parts, strict=True)
         ]
+        # The lexicon takes a fifth of a millisecond for a sentence, which is long for thousands.
+        return await asyncio.to_thread(
+            lambda: [
+                self._read(parts, vectors, tokens, is_sampled=is_sampled)
+                for parts, is_sampled in zip(taken, sampled, strict=True)
+            ]
+        )
 
     def _read(
         self,
@@ -95,12 +105,18 @@ class SentimentReader:
         *,
         is_sampled: bool,
     ) -> Reading:
-        # A text without a letter has no meaning that a model of words could see.
-        is_embedded = all(part in vectors for part in parts)
+        # What has no words has no meaning that a model of words could see.
+        worded = [part for part in parts if has_words(part)]
+        is_embedded = bool(worded) and all(part in vectors for part in worded)
         head = self._head if is_embedded else self._lexicon
-        found = [score_text(head, part, vectors[part] if is_embedded else None) for part in parts]
+        found = [
+            score_text(head, part, vectors[part])
+            if is_embedded and part in vectors
+            else score_text(self._lexicon, part, None)
+            for part in parts
+        ]
         return Reading(
-            scores=_average(found, [len(part) for part in parts]),
+            scores=_average(found, [1 + len(part) for part in parts]),
             provider=LOCAL,
             model=_name_model(head),
             tokens=sum(tokens.get(part, 0) for part in parts),
@@ -112,12 +128,12 @@ class SentimentReader:
         tokens: dict[str, int] = {}
         if self._embedder is None or self._head is self._lexicon:
             return vectors, tokens
-        asked = [part for part in dict.fromkeys(parts) if any(map(str.isalpha, part))]
+        asked = [part for part in dict.fromkeys(parts) if has_words(part)]
         if not asked:
             return vectors, tokens
         try:
             spelled = [spell_emoji(part) for part in asked]
-            answers = self._embedder.embed(self._head.model, spelled)
+            answers = self._embedder.embed(self._model, spelled)
             async with aclosing(answers):
                 async for answered in answers:
                     for answer in answered:
@@ -128,6 +144,11 @@ class SentimentReader:
         except AletheiaError as error:
             log.warning("sentiment is judged by the lexicon alone: %s", error)
         return vectors, tokens
+
+
+def has_words(text: str) -> bool:
+    """Check whether there is more in a text than figures and signs."""
+    return any(map(str.isalpha, text))
 
 
 def split_parts(text: str) -> list[str]:

@@ -60,13 +60,13 @@ class SingleProcessor(ABC, Generic[InputT]):
             raise
         except AletheiaError as error:
             return Finished(index, error=error)
-        return Finished(index, _write(computed.result), computed.record, computed.usage)
+        return Finished(index, write_result(computed.result), computed.record, computed.usage)
 
     def _read(self, task_input: Mapping[str, Any]) -> InputT:
         return read_input(cast("type[InputT]", self.spec.input), task_input)
 
 
-def _write(result: BaseModel | Mapping[str, Any]) -> Mapping[str, Any]:
+def write_result(result: BaseModel | Mapping[str, Any]) -> Mapping[str, Any]:
     """Return a result as it is reported: fields that are `None` by default and stay so are absent.
 
     A field that has no default is there even if it is `None`: `confidence` says by it that there

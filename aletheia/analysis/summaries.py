@@ -129,7 +129,7 @@ class ExtractiveSummarizer:
         chosen = await self._choose(spans)
         vectors, name, tokens = await self._embed(chosen)
         needed = _count_needed(chosen)
-        order = await asyncio.to_thread(order_sentences, vectors, chosen, needed)
+        order = await asyncio.to_thread(order_sentences, vectors, chosen, needed) or [0]
         return Summary(
             sentences=_nest(order, chosen),
             key_points=tuple(
@@ -155,8 +155,8 @@ class ExtractiveSummarizer:
         )
         taken = [chosen[index] for index in take_fitting(order, chosen, max_chars)]
         if not taken:
-            (best,) = await asyncio.to_thread(order_sentences, vectors, chosen, 1)
-            taken = [cut_span(chosen[best], max_chars)]
+            best = await asyncio.to_thread(order_sentences, vectors, chosen, 1)
+            taken = [cut_span(chosen[(best or [0])[0]], max_chars)]
         return Summary(
             sentences=tuple(Sentence(span.text, "short", span.start, span.end) for span in taken),
             key_points=(),

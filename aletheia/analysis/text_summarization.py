@@ -5,9 +5,11 @@ from typing import ClassVar, Final
 
 from pydantic import BaseModel, Field
 
-from aletheia.analysis.inputs import check_text
+from aletheia.analysis.cached import compute_once
+from aletheia.analysis.inputs import check_readable, check_text
 from aletheia.analysis.ports import Embedder
 from aletheia.analysis.processor import TypeSpec
+from aletheia.analysis.result_cache import ResultCache
 from aletheia.analysis.settings import WorkerSettings
 from aletheia.analysis.single import Computed, SingleProcessor
 from aletheia.analysis.summaries import ExtractiveSummarizer, Summary
@@ -77,11 +79,17 @@ class TextSummarization(SingleProcessor[TextSummarizationInput]):
         settings: WorkerSettings,
         embedder: Embedder | None = None,
         chat: WorkerChat | None = None,
+        cache: ResultCache | None = None,
     ) -> None:
-        self._max_text_bytes = settings.max_text_bytes
+        self._max_text_bytes, self._cache = settings.max_text_bytes, cache
         extractive = ExtractiveSummarizer(embedder)
         # What the mock writes means nothing, and the text's own sentences do.
-        if chat is None or chat.chat.is_mock:
+        by_model = chat is not None and not chat.chat.is_mock
+        self._maker = [
+            chat.model if chat is not None and by_model else "",
+            "" if embedder is None else f"{embedder.provider} {embedder.canonical_model(None)}",
+        ]
+        if chat is None or not by_model:
             self._summarizer: ExtractiveSummarizer | WritingSummarizer = extractive
         else:
             self._summarizer = WritingSummarizer(chat, extractive)
@@ -89,10 +97,15 @@ class TextSummarization(SingleProcessor[TextSummarizationInput]):
     def group(self, task_input: TextSummarizationInput) -> str:
         """Check the text; see `SingleProcessor.group`."""
         check_text(task_input.text, max_bytes=self._max_text_bytes)
+        check_readable(task_input.text)
         return ""
 
     async def compute(self, task_input: TextSummarizationInput) -> Computed:
         """Summarise a text; see `SingleProcessor.compute`."""
+        made_from = (task_input.text, task_input.max_length, self._maker)
+        return await compute_once(self._cache, made_from, lambda: self._summarize(task_input))
+
+    async def _summarize(self, task_input: TextSummarizationInput) -> Computed:
         text = task_input.text
         spans = await asyncio.to_thread(split_spans, text)
         summary = await self._summarizer.summarize_within(spans, task_input.max_length)

@@ -8,10 +8,12 @@ from typing import ClassVar, Final
 
 from pydantic import BaseModel, Field
 
-from aletheia.analysis.inputs import check_text
+from aletheia.analysis.cached import compute_once
+from aletheia.analysis.inputs import check_readable, check_text
 from aletheia.analysis.ports import Translator
 from aletheia.analysis.processor import TypeSpec
 from aletheia.analysis.prompts.translate_text import FORM, TranslatedText, build_prompt
+from aletheia.analysis.result_cache import ResultCache
 from aletheia.analysis.settings import WorkerSettings
 from aletheia.analysis.single import Computed, SingleProcessor
 from aletheia.analysis.tools import WorkerChat
@@ -86,8 +88,9 @@ class Translation(SingleProcessor[TranslationInput]):
         settings: WorkerSettings,
         translator: Translator | None = None,
         chat: WorkerChat | None = None,
+        cache: ResultCache | None = None,
     ) -> None:
-        self._max_text_bytes = settings.max_text_bytes
+        self._max_text_bytes, self._cache = settings.max_text_bytes, cache
         self._translator = translator
         # What the mock writes means nothing.
         self._chat = None if chat is None or chat.chat.is_mock else chat
@@ -95,14 +98,19 @@ class Translation(SingleProcessor[TranslationInput]):
     def group(self, task_input: TranslationInput) -> str:
         """Check text and languages; see `SingleProcessor.group`."""
         check_text(task_input.text, max_bytes=self._max_text_bytes)
-        check_text(clean_text(task_input.text), max_bytes=self._max_text_bytes)
+        check_readable(task_input.text)
         if task_input.target_lang.lower() == AUTO:
             raise InvalidTask("invalid_target_lang", "the language wanted must be named")
         return ""
 
     async def compute(self, task_input: TranslationInput) -> Computed:
         """Translate a text; see `SingleProcessor.compute`."""
-        text = clean_text(task_input.text)
+        named, wanted = task_input.source_lang.lower(), task_input.target_lang.lower()
+        made_from = (task_input.text, named, wanted, self._chat.model if self._chat else "")
+        return await compute_once(self._cache, made_from, lambda: self._compute(task_input))
+
+    async def _compute(self, task_input: TranslationInput) -> Computed:
+        text = await asyncio.to_thread(clean_text, task_input.text)
         target = _shorten(task_input.target_lang)
         source = await self._find_source(text, task_input.source_lang)
         if source == target:
@@ -136,8 +144,7 @@ class Translation(SingleProcessor[TranslationInput]):
         )
         if not (translation := clean_text(answer.translation)):
             raise InvalidTask("empty_answer", "the model wrote no translation")
-        said_source = answer.source_language.strip()
-        found = source or (_shorten(said_source) if re.match(_CODE, said_source) else "und")
+        found = source or _read_code(answer.source_language)
         return _write(
             translation,
             found,
@@ -151,6 +158,7 @@ class Translation(SingleProcessor[TranslationInput]):
     async def _translate(
         self, text: str, source: str | None, target: str, tried: _Tried
     ) -> Computed:
+        source = source or await asyncio.to_thread(identify_language, text)
         engine = self._translator
         known = frozenset[str]()
         if engine is not None:
@@ -189,6 +197,12 @@ class Translation(SingleProcessor[TranslationInput]):
 def _shorten(code: str) -> str:
     """Return a language without its region, such as `pt` of `pt-BR`."""
     return re.split("[-_]", code.lower())[0]
+
+
+def _read_code(said: str) -> str:
+    """Return the code of a language that a model named; `und`, of ISO 639-2, where it is none."""
+    code = said.strip().lower()
+    return _shorten(code) if code != AUTO and re.match(_CODE, code) else "und"
 
 
 def _write(

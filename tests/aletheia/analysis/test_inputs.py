@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, Field
 
-from aletheia.analysis.inputs import check_text, read_input
+from aletheia.analysis.inputs import check_readable, check_text, read_input
 from aletheia.errors import InvalidTask
 
 
@@ -52,3 +52,21 @@ def test_a_text_has_something_in_it_and_a_bound(text: str, code: str):
         check_text(text, max_bytes=10)
     assert raised.value.code == code
     check_text("ä" * 5, max_bytes=10)
+
+
+@pytest.mark.parametrize("text", ["a", "\x00" * 2000 + "a", "😀", "."])
+def test_a_text_with_something_visible_is_one(text: str):
+    check_readable(text)
+
+
+@pytest.mark.parametrize("text", ["", "\x00", "\u200b" * 5000])
+def test_a_text_of_invisible_characters_is_empty(text: str):
+    with pytest.raises(InvalidTask) as refused:
+        check_readable(text)
+    assert refused.value.code == "empty_text"
+
+
+def test_half_of_a_surrogate_pair_is_no_text():
+    with pytest.raises(InvalidTask) as refused:
+        check_readable("fine \ud800 not")
+    assert refused.value.code == "invalid_text"

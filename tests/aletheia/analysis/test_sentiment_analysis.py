@@ -1,13 +1,16 @@
 """The task type `sentiment_analysis`."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.adapters.mock.chat import MockChat
 from aletheia.analysis.processor import Finished
+from aletheia.analysis.result_cache import ResultCache
 from aletheia.analysis.sentiment_analysis import SentimentAnalysis, SentimentAnalysisResult
 from aletheia.analysis.settings import WorkerSettings
 from aletheia.analysis.tools import WorkerChat
@@ -22,6 +25,14 @@ JUDGED = json.dumps(
         "emotions": dict.fromkeys(("joy", "sadness", "anger", "fear", "surprise", "disgust"), 0.25),
     }
 )
+
+
+@pytest.fixture
+async def cache(tmp_path: Path) -> AsyncGenerator[ResultCache]:
+    documents = EmbeddedDocuments(tmp_path)
+    await documents.open()
+    yield ResultCache(documents, scope="t 1", ttl_s=100)
+    await documents.close()
 
 
 async def compute(processor: SentimentAnalysis, *texts: str) -> list[Finished]:
@@ -77,7 +88,7 @@ async def test_another_language_has_its_code_and_costs_its_neighbours_nothing(te
 
 @pytest.mark.parametrize(
     "text",
-    ["😀", "???", "42", "a" * 50_000, "Good \u202eevil\u202c day", "Ω good Ж день 好", "ok\x00ok"],
+    ["😀", "???", "42", "a" * 50_000, "Good \u202eevil\u202c day", "Ω good day Ж 好", "ok\x00ok"],
 )
 async def test_odd_texts_are_judged(text: str):
     (answer,) = await compute(SentimentAnalysis(SETTINGS), text)
@@ -130,3 +141,12 @@ async def test_the_mock_judges_nothing():
     (answer,) = await compute(processor, "Great!")
     assert result_of(answer)["provider"] == "local"
     assert processor.spec.lane == "intake"
+
+
+async def test_the_same_text_is_paid_for_once(cache: ResultCache):
+    chat = ScriptedChat(JUDGED)
+    processor = SentimentAnalysis(BY_MODEL, chat=WorkerChat(chat, "m"), cache=cache)
+    (first,), (second,) = [await compute(processor, "Great!") for _ in range(2)]
+    assert result_of(first) == result_of(second)
+    assert (first.usage, second.usage) == ({"tokens": 110}, {"tokens": 0})
+    assert second.record["cached"] is True

@@ -120,3 +120,9 @@ async def test_a_fault_of_one_text_leaves_the_others():
     one, other = await SentimentReader(Faulty()).read(["A bad day.", "A good day."])
     assert one.model.startswith("vaderSentiment")
     assert other.model.startswith(MINILM)
+
+
+async def test_a_line_of_signs_in_a_text_leaves_the_model_to_the_others():
+    text = "It is a good day. " * 40 + "\n\n" + "12:30 / 7 = 5. " * 60
+    (found,) = await SentimentReader(LocalMock()).read([text])
+    assert found.model.startswith(MINILM)

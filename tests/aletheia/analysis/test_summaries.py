@@ -125,3 +125,10 @@ async def test_line_breaks_of_a_page_are_not_those_of_a_summary():
     summary = await ExtractiveSummarizer().summarize(text)
     assert summary.sentences[0].text == text
     assert summary.text_of("short") == text.replace("\n", " ")
+
+
+@pytest.mark.parametrize("text", ["x. y. z", "the of and", "q"])
+async def test_a_text_without_content_has_its_beginning_as_a_summary(text: str):
+    summary = await ExtractiveSummarizer().summarize(text)
+    assert text.startswith(summary.text_of("short"))
+    assert summary.text_of("short")

@@ -3,14 +3,17 @@
 import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from aletheia.adapters.documents.embedded import EmbeddedDocuments
 from aletheia.adapters.mock.chat import MockChat
 from aletheia.adapters.openai.chat import OpenAIChat
 from aletheia.adapters.openai.wire import Api
 from aletheia.analysis.processor import Finished
+from aletheia.analysis.result_cache import ResultCache
 from aletheia.analysis.settings import WorkerSettings
 from aletheia.analysis.text_summarization import TextSummarization, TextSummarizationResult
 from aletheia.analysis.tools import WorkerChat
@@ -21,6 +24,14 @@ from tests.fakes.samples import sentences
 
 SETTINGS = WorkerSettings()
 TEXT = sentences(20)
+
+
+@pytest.fixture
+async def cache(tmp_path: Path) -> AsyncGenerator[ResultCache]:
+    documents = EmbeddedDocuments(tmp_path)
+    await documents.open()
+    yield ResultCache(documents, scope="t 1", ttl_s=100)
+    await documents.close()
 
 
 async def compute(processor: TextSummarization, **task_input: Any) -> Finished:
@@ -69,6 +80,8 @@ async def test_the_summary_is_the_texts_own_sentences_and_not_longer_than_asked(
         "هذه جملة طويلة عن مدينة كبيرة. " * 30,
         "First.\x00\x01 Second \u202e sentence is here. 😀 Third one. " * 50,
         "a" * 100_000,
+        "x. y. z",
+        "the of and. is it.",
     ],
 )
 async def test_odd_texts_are_summarised_within_their_length(text: str):
@@ -92,6 +105,7 @@ async def test_a_text_of_signs_alone_has_nothing_to_summarise():
         ({"text": " "}, "empty_text"),
         ({"text": "\ud800"}, "invalid_text"),
         ({"text": "a" * 1_000_001}, "input_too_long"),
+        ({"text": "\x00\u200b"}, "empty_text"),
         ({"text": "a", "max_length": 5}, "invalid_max_length"),
         ({"text": "a", "max_length": "long"}, "invalid_max_length"),
         ({"text": "a", "max_length": 10**9}, "invalid_max_length"),
@@ -160,3 +174,13 @@ async def test_a_model_that_fails_is_named_as_the_reason():
     processor = TextSummarization(SETTINGS, chat=WorkerChat(ScriptedChat("no JSON"), "m"))
     found = result_of(await compute(processor, text=TEXT))
     assert (found["extractive"], found["fallback"]) == (True, "not_json")
+
+
+async def test_the_same_text_is_paid_for_once(cache: ResultCache):
+    chat = ScriptedChat(written("Grain is stored."))
+    processor = TextSummarization(SETTINGS, chat=WorkerChat(chat, "m"), cache=cache)
+    first, second = [await compute(processor, text=TEXT) for _ in range(2)]
+    assert result_of(first) == result_of(second)
+    assert (first.usage, second.usage) == ({"tokens": 110}, {"tokens": 0})
+    other = TextSummarization(SETTINGS, chat=WorkerChat(ScriptedChat("no"), "m2"), cache=cache)
+    assert result_of(await compute(other, text=TEXT))["fallback"] == "not_json"
