@@ -1,11 +1,14 @@
 """The task type `audio_analysis`: how long, how loud and how bright a recording is (SPEC §3)."""
 
+from collections.abc import Mapping
 from contextlib import aclosing
-from typing import ClassVar, Final
+from dataclasses import asdict
+from typing import Any, ClassVar, Final
 
 from pydantic import BaseModel, Field
 
 from aletheia.analysis.audio_ports import AudioAnalyser, AudioHead, Measured, Spread
+from aletheia.analysis.document_text import PageCache
 from aletheia.analysis.file_types import AUDIO_TYPES
 from aletheia.analysis.ports import FetchedFile, Fetcher
 from aletheia.analysis.processor import TypeSpec
@@ -91,8 +94,10 @@ class AudioAnalysis(SingleProcessor[AudioAnalysisInput]):
         input=AudioAnalysisInput, result=AudioAnalysisResult, lane="media"
     )
 
-    def __init__(self, fetcher: Fetcher, recordings: AudioAnalyser) -> None:
-        self._fetcher, self._recordings = fetcher, recordings
+    def __init__(
+        self, fetcher: Fetcher, recordings: AudioAnalyser, cache: PageCache | None = None
+    ) -> None:
+        self._fetcher, self._recordings, self._cache = fetcher, recordings, cache
 
     def group(self, task_input: AudioAnalysisInput) -> str:
         """Check the address; see `SingleProcessor.group`."""
@@ -102,7 +107,7 @@ class AudioAnalysis(SingleProcessor[AudioAnalysisInput]):
     async def compute(self, task_input: AudioAnalysisInput) -> Computed:
         """Measure a recording; see `SingleProcessor.compute`."""
         async with self._fetcher.fetch(task_input.audio_file, types=AUDIO_TYPES) as file:
-            head, measured = await self._measure(file)
+            head, measured = await self._find(file)
         result = AudioAnalysisResult(
             duration=measured.duration_s,
             sample_rate=head.rate,
@@ -119,6 +124,17 @@ class AudioAnalysis(SingleProcessor[AudioAnalysisInput]):
         record = {"seconds": round(result.duration, 3), "provider": head.provider}
         return Computed(result, {**record, "model": result.model})
 
+    async def _find(self, file: FetchedFile) -> tuple[AudioHead, Measured]:
+        """Return what was measured of the same content before, or else measure it."""
+        key = ("measured", file.content_hash)
+        saved: Any = None if self._cache is None else await self._cache.get(*key)
+        if saved is not None:
+            return AudioHead(**saved["head"]), load_measured(saved["measured"])
+        head, measured = await self._measure(file)
+        if self._cache is not None:
+            await self._cache.put({"head": asdict(head), "measured": asdict(measured)}, *key)
+        return head, measured
+
     async def _measure(self, file: FetchedFile) -> tuple[AudioHead, Measured]:
         head: AudioHead | None = None
         measured: Measured | None = None
@@ -132,6 +148,12 @@ class AudioAnalysis(SingleProcessor[AudioAnalysisInput]):
         if head is None or measured is None:
             raise ComputeFailed("decoder_error", "the recording was read without a result")
         return head, measured
+
+
+def load_measured(saved: Mapping[str, Any]) -> Measured:
+    """Read what was measured as it was saved."""
+    spreads = {name: Spread(**value) for name, value in saved.items() if isinstance(value, dict)}
+    return Measured(**{**saved, **spreads})
 
 
 def describe_sound(measured: Measured) -> SpectralFeatures:

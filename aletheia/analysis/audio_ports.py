@@ -17,6 +17,7 @@ class AudioHead:
     format: str  # of container and samples, such as `wav/pcm_16`
     provider: str  # what reads it
     version: str
+    is_estimated: bool = False  # whether how long it plays is a guess by its size
 
 
 @dataclass(frozen=True, slots=True)

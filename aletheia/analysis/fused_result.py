@@ -130,10 +130,13 @@ def fuse_analysis(
     summary: Summary | None = None,
     fallback: str = "",
 ) -> FusedAnalysis:
-    """Put together what rules found and what was written; `summary` is of all texts joined."""
+    """Combine what rules found and what was written; `summary` is of all texts joined."""
     parts: list[SummaryPart] = []
     if written is not None:
-        parts = [SummaryPart(text=told.text, places=list(told.places)) for told in written.summary]
+        parts = [
+            SummaryPart(text=sentence.text, places=list(sentence.places))
+            for sentence in written.summary
+        ]
     elif summary is not None:
         parts = _place_summary(summary, materials)
     source = written or summary

@@ -25,6 +25,9 @@ SAVE_EVERY_S: Final = 10.0
 TIME_PER_SECOND: Final = 4.0
 """Seconds that computing may take for each that a recording plays (SPEC §3, `TASK_TIMEOUT`)."""
 
+AHEAD_S: Final = 300.0
+"""What is transcribed before the next word of how far it is, seconds: a window."""
+
 _MIN_WEIGHT_S: Final = 0.01
 
 
@@ -159,6 +162,8 @@ def _take(
             transcript.until_s = max(transcript.until_s, piece.end_s)
         case SpeechProgress():
             transcript.until_s = max(transcript.until_s, piece.until_s)
+            # Of what does not say how long it plays.
+            allow_time(TIME_PER_SECOND * (transcript.until_s + AHEAD_S))
         case SpeechEnd():
             transcript.duration_s, transcript.is_broken = piece.duration_s, piece.is_broken
             transcript.is_whole = True

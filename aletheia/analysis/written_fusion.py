@@ -32,7 +32,7 @@ MAX_ANSWER_TOKENS = 2500
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Checked:
     """A sentence of the account, and where it rests."""
 
     text: str
@@ -43,7 +43,7 @@ class Told:
 class WrittenFusion:
     """What a model wrote, and what of it was dropped."""
 
-    summary: tuple[Told, ...]
+    summary: tuple[Checked, ...]
     agreements: tuple[Claim, ...]
     conflicts: tuple[Claim, ...]
     dropped: int  # sentences and claims that could not be checked
@@ -53,7 +53,7 @@ class WrittenFusion:
 
 
 async def write_fusion(chat: Asker, materials: Sequence[Material]) -> WrittenFusion:
-    """Let a chat model compare modalities.
+    """Ask a chat model to compare modalities.
 
     Raises:
         InvalidTask: `no_valid_claim`; nothing of its account could be checked.
@@ -70,7 +70,7 @@ async def write_fusion(chat: Asker, materials: Sequence[Material]) -> WrittenFus
     completion = await chat.ask(*messages, form=FORM, max_tokens=MAX_ANSWER_TOKENS)
     check_finish(completion)
     answer = read_answer(completion.text, FusedAnswer, is_cut_off=completion.finish == "length")
-    summary = [told for part in answer.summary if (told := _check(part, shown))]
+    summary = [checked for part in answer.summary if (checked := _check(part, shown))]
     agreements, conflicts = (
         _check_all(answer.agreements, shown),
         _check_all(answer.conflicts, shown),
@@ -101,15 +101,15 @@ def _check_all(
     parts: Sequence[Referring], shown: Mapping[str, tuple[Material, Span]]
 ) -> list[Claim]:
     """Return the claims that rest on statements of two modalities or more."""
-    told = [found for part in parts[:MAX_CLAIMS] if (found := _check(part, shown))]
+    claimed = [found for part in parts[:MAX_CLAIMS] if (found := _check(part, shown))]
     return [
         Claim(kind="model", statement=found.text, places=list(found.places))
-        for found in told
+        for found in claimed
         if len({place.modality for place in found.places}) > 1
     ]
 
 
-def _check(part: Referring, shown: Mapping[str, tuple[Material, Span]]) -> Told | None:
+def _check(part: Referring, shown: Mapping[str, tuple[Material, Span]]) -> Checked | None:
     """Return a sentence with its places; `None` where they do not exist, or lack its numbers."""
     text, refs = clean_text(part.text), list(dict.fromkeys(part.refs))
     if not text or not refs or any(ref not in shown for ref in refs):
@@ -118,4 +118,4 @@ def _check(part: Referring, shown: Mapping[str, tuple[Material, Span]]) -> Told 
     if find_unsaid(read_facts(text), said):
         return None
     found = (shown[ref] for ref in refs)
-    return Told(text, tuple(owner.place(span.start, span.end) for owner, span in found))
+    return Checked(text, tuple(owner.place(span.start, span.end) for owner, span in found))

@@ -28,7 +28,7 @@ EXPECTED: Final = frozenset(
 )
 """Codes that a damaged recording may have; any other is a fault of ours."""
 
-_SECONDS: Final = 0.5
+_SECONDS: Final = 2.0
 _RATE: Final = 8_000
 _FORMATS: Final[Mapping[FileType, tuple[str, str]]] = {
     "wav": ("WAV", "PCM_16"),
@@ -46,7 +46,7 @@ _BY_FFMPEG: Final[Mapping[FileType, tuple[str, ...]]] = {
 
 
 def make_samples() -> dict[FileType, bytes]:
-    """Return half a second of noise in each format that can be written here."""
+    """Return two seconds of noise in each format that can be written here."""
     noise = 0.1 * np.random.default_rng(2).standard_normal((round(_SECONDS * _RATE), 2))
     samples: dict[FileType, bytes] = {}
     for type_, (container, subtype) in _FORMATS.items():

@@ -16,7 +16,7 @@ from aletheia.adapters.upstream.client import HttpUpstream
 from aletheia.adapters.upstream.sign_in import NoSignIn
 from aletheia.analysis.processor import Finished, TypeSpec
 from aletheia.analysis.registry import Processors, load_processors
-from aletheia.analysis.tools import Toolbox
+from aletheia.analysis.tools import Build, Toolbox
 from aletheia.intake.lanes.worker import LaneCollector, LaneWorker
 from aletheia.intake.ledger import Ledger
 from aletheia.intake.pipeline import drain, drain_slots
@@ -29,6 +29,9 @@ LANE: Final = "llm"
 LATENCY_S: Final = 0.1
 TASKS: Final = 60
 GOOD_TASKS: Final = 300
+ROUNDS: Final = 2
+"""Of each, in turns; the best counts, as what else the machine does only slows them."""
+
 SLOTS: Final = 5
 """`LANE_LLM_CONCURRENCY` where it is not set."""
 
@@ -162,20 +165,27 @@ async def measure_faults(tasks: int = GOOD_TASKS) -> dict[str, float]:
 
     One hangs, one floods its log, and a type dies on import.
     """
-    rates: list[float] = []
     log = logging.getLogger(LOGGER)
     log.propagate = False
     log.addHandler(logging.FileHandler(os.devnull))
-    for has_faults in (False, True):
-        types = {"waiting": Waiting}
-        if has_faults:
-            types |= {"hanging": Hanging, "flooding": Flooding}
-        plugins = [DEAD_ON_IMPORT] if has_faults else []
-        processors = await load_processors(types, Toolbox({}), plugins=plugins)
-        if has_faults and "dead" not in processors.faults:
-            raise BenchFailed("a type that dies on import is not among the faults")
-        rates.append(await _measure_rate(processors, tasks, has_faults=has_faults))
-    return {"lane_rate_alone": rates[0], "rate_beside_faults": rates[1] / rates[0]}
+    sound, faulty = await _build(has_faults=False), await _build(has_faults=True)
+    alone: list[float] = []
+    beside: list[float] = []
+    for _ in range(ROUNDS):
+        alone.append(await _measure_rate(sound, tasks, has_faults=False))
+        beside.append(await _measure_rate(faulty, tasks, has_faults=True))
+    return {"lane_rate_alone": max(alone), "rate_beside_faults": max(beside) / max(alone)}
+
+
+async def _build(*, has_faults: bool) -> Processors:
+    """Build the sound type, and the faulty ones beside it."""
+    if not has_faults:
+        return await load_processors({"waiting": Waiting}, Toolbox({}), plugins=[])
+    types: dict[str, Build] = {"waiting": Waiting, "hanging": Hanging, "flooding": Flooding}
+    processors = await load_processors(types, Toolbox({}), plugins=[DEAD_ON_IMPORT])
+    if "dead" not in processors.faults:
+        raise BenchFailed("a type that dies on import is not among the faults")
+    return processors
 
 
 async def _measure_rate(processors: Processors, tasks: int, *, has_faults: bool) -> float:

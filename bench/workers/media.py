@@ -80,7 +80,7 @@ async def media_at_work() -> AsyncGenerator[psutil.Process]:
 
 
 def _switch(worker: psutil.Process, *, is_quiet: bool) -> None:
-    """Stop a worker and its children where they are, or let them go on."""
+    """Suspend a worker and its children where they are, or resume them."""
     for process in (worker, *worker.children(recursive=True)):
         with contextlib.suppress(psutil.NoSuchProcess):
             if is_quiet:
@@ -90,7 +90,8 @@ def _switch(worker: psutil.Process, *, is_quiet: bool) -> None:
 
 
 async def _measure_round(embedder: LocalEmbedder) -> list[float]:
-    model, ends_at, found = embedder.canonical_model(None), time.perf_counter() + ROUND_S, []
+    model, ends_at = embedder.canonical_model(None), time.perf_counter() + ROUND_S
+    found: list[float] = []
     while time.perf_counter() < ends_at:
         text = sentences(2, len(found))
         began = time.perf_counter()

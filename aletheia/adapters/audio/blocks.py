@@ -62,7 +62,7 @@ class Recording:
             self.is_broken = True
         if not self.frames:
             raise InvalidTask("unreadable_audio", "there is no sound in it")
-        declared = self.head.declared_s
+        declared = None if self.head.is_estimated else self.head.declared_s
         if declared and self.frames < 0.9 * declared * self.head.rate:
             self.is_broken = True
 
@@ -118,8 +118,9 @@ def check_head(head: AudioHead, max_seconds: float) -> None:
     if head.rate not in RATES or not 1 <= head.channels <= MAX_CHANNELS:
         said = f"{head.channels} channels of {head.rate} samples a second"
         raise InvalidTask("unreadable_audio", f"its header speaks of {said}")
-    if head.declared_s is not None and head.declared_s > max_seconds:
-        raise _too_long(max_seconds, head.declared_s)
+    declared = None if head.is_estimated else head.declared_s
+    if declared is not None and declared > max_seconds:
+        raise _too_long(max_seconds, declared)
 
 
 def _read_soundfile(opened: Any, head: AudioHead) -> Blocks:

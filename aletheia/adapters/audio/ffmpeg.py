@@ -30,6 +30,11 @@ _INPUT: Final = (
     *("-v", "error", "-protocol_whitelist", "file,pipe", "-format_whitelist", DEMUXERS),
     *("-max_streams", "100"),
 )
+_WITHOUT_LENGTH: Final = frozenset(
+    {"aac", "ac3", "amr", "dts", "eac3", "mp3", "mpeg", "mpegts", "tak"}
+)
+"""Containers that do not say how long they play: ffmpeg guesses it by their size."""
+
 _SAMPLE_BYTES: Final = 4
 _MAX_SAID: Final = 65_536
 
@@ -73,6 +78,7 @@ def probe_ffmpeg(path: str) -> AudioHead:
         format=f"{name}/{stream.get('codec_name', '')}",
         provider="ffmpeg",
         version=ffmpeg_version(),
+        is_estimated=name in _WITHOUT_LENGTH,
     )
 
 

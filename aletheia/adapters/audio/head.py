@@ -14,7 +14,7 @@ RATES: Final = range(1000, 768_001)
 MAX_CHANNELS: Final = 64
 """Sample rates, Hz, and numbers of channels that recordings have."""
 
-_BLOCK_SAMPLES: Final = 131_072
+_BLOCK_SAMPLES: Final = 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,7 @@ class AudioHead:
     format: str  # of container and samples, such as `wav/pcm_16`
     provider: str  # what reads it: `libsndfile` or `ffmpeg`
     version: str
+    is_estimated: bool = False  # whether how long it plays is a guess by its size
 
 
 def block_frames(channels: int) -> int:

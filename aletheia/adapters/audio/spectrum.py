@@ -27,7 +27,7 @@ BANDS: Final = 40
 MIN_BAND_HZ: Final = 30.0
 """Bands whose rises are the beats, from the lowest frequency on, each as wide in octaves."""
 
-_BATCH: Final = 256
+_BATCH: Final = 32
 _TINY: Final = 1e-10
 
 

@@ -65,7 +65,7 @@ def leave_network() -> bool:
 
 
 def yield_processor() -> None:
-    """Let processes that somebody waits for go first."""
+    """Yield the processors to processes that somebody waits for."""
     with suppress(OSError):
         os.nice(max(0, NICENESS - os.nice(0)))
     # Where sessions are scheduled as groups, it is the group that has to yield.

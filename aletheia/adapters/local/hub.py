@@ -186,19 +186,18 @@ def _bounded_progress(max_bytes: int) -> Any:
     of the download, for what came and for what is written.
     """
     base: Any = importlib.import_module("huggingface_hub.utils").tqdm
+    come_bytes: dict[int, int] = {}  # by bar, of those that count bytes
 
-    class BoundedProgress(base):
-        """Counts the bytes of all files together."""
+    def begin(bar: Any, *args: Any, **options: Any) -> None:
+        if options.get("unit") == "B":
+            come_bytes[id(bar)] = 0
+        base.__init__(bar, *args, **options)
 
-        def __init__(self, *args: Any, **options: Any) -> None:
-            self._come_bytes = 0
-            self._is_bytes = options.get("unit") == "B"
-            super().__init__(*args, **options)
+    def update(bar: Any, n: float | None = 1) -> Any:
+        if id(bar) in come_bytes:
+            come_bytes[id(bar)] += int(n or 0)
+            if come_bytes[id(bar)] > max_bytes:
+                raise TooLargeError(come_bytes[id(bar)], max_bytes)
+        return base.update(bar, n)
 
-        def update(self, n: float | None = 1) -> Any:
-            self._come_bytes += int(n or 0)
-            if self._is_bytes and self._come_bytes > max_bytes:
-                raise TooLargeError(self._come_bytes, max_bytes)
-            return super().update(n)
-
-    return BoundedProgress
+    return type("BoundedProgress", (base,), {"__init__": begin, "update": update})

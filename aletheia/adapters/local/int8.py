@@ -5,7 +5,7 @@ depend on the texts beside it, which one scale for a whole pass would make it do
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 import torch
@@ -39,7 +39,7 @@ class Int8Linear(nn.Module):
         codes = (weight / self._scales[:, None]).round().clamp(-MAX_CODE, MAX_CODE)
         self._packed = getattr(operators, PACK)(codes.to(torch.int8), None)
         self._zeros = torch.zeros(len(weight), dtype=torch.int)
-        bias = linear.bias
+        bias = cast("torch.Tensor | None", linear.bias)
         self._bias = torch.zeros(len(weight)) if bias is None else bias.detach()
         self._multiply: Callable[..., torch.Tensor] = getattr(operators, MULTIPLY)
 
@@ -49,14 +49,14 @@ class Int8Linear(nn.Module):
         amplitudes = flat.abs().amax(1, keepdim=True).clamp_min_(MIN_AMPLITUDE)
         codes = (flat * (MAX_CODE / amplitudes)).round_().to(torch.int8)
         weights = (self._packed, self._scales, self._zeros)
-        output = (None, 1.0, 0, torch.float32, "none", [], "")
+        output: tuple[Any, ...] = (None, 1.0, 0, torch.float32, "none", [], "")
         products = self._multiply(codes, 1.0, 0, *weights, *output)
         found = torch.addcmul(self._bias, products, amplitudes / MAX_CODE)
         return found.reshape(*rows.shape[:-1], -1)
 
 
 def quantise_linears(model: nn.Module) -> int:
-    """Put an `Int8Linear` in place of each linear layer; return how many there were.
+    """Replace each linear layer by an `Int8Linear`; return how many there were.
 
     Raises `RuntimeError`, `AttributeError` or `NotImplementedError` where oneDNN cannot do it.
     """

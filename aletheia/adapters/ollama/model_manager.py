@@ -27,7 +27,7 @@ from aletheia.store.clock import SYSTEM_CLOCK
 log = logging.getLogger(__name__)
 
 POLL_S: Final = 0.2
-"""From one look at who uses a model to the next, seconds."""
+"""From one question who uses a model to the next, seconds."""
 
 KEEP_ALIVE_S: Final = 1800.0
 """How long a model stays in memory after each use; Ollama's own default is 300."""

@@ -17,7 +17,7 @@ from aletheia.analysis.ports import FetchedFile
 from aletheia.analysis.processor import Finished
 from aletheia.analysis.time_limits import next_within
 from aletheia.errors import InvalidTask, TooSlow
-from tests.fakes.files import FakeFetcher
+from tests.fakes.files import FakeFetcher, MemoryCache
 from tests.fakes.recordings import lie_about_flac, make_beats, make_tone, write_sound
 from tests.fakes.samples import make_docx
 
@@ -80,6 +80,15 @@ async def test_what_silence_does_not_have_is_null(processor: AudioAnalysis):
     assert found["spectral_features"]["centroid"] is None
 
 
+async def test_the_same_content_is_measured_once(processor: AudioAnalysis):
+    counting = CountingAnalyser(processor)
+    cached = AudioAnalysis(FakeFetcher(FILES), counting, MemoryCache())
+    (first,) = await compute(cached, "beats.ogg")
+    (second,) = await compute(cached, "beats.ogg")
+    assert first.result == second.result
+    assert counting.times == 1
+
+
 async def test_each_input_has_its_own_answer(processor: AudioAnalysis):
     names = ("a.docx", "none.wav", "playlist.m3u8", "empty.wav", "day.flac", "cut.wav", "beats.ogg")
     answers = await compute(processor, *names)
@@ -104,6 +113,21 @@ def test_an_input_without_a_file_is_found_out_before_any_work(
     with pytest.raises(InvalidTask) as refused:
         processor.admit(task_input)
     assert refused.value.code == code
+
+
+class CountingAnalyser:
+    """Measures as the analyser of a processor does, and counts how often."""
+
+    def __init__(self, processor: AudioAnalysis) -> None:
+        self._analyser = processor._recordings  # pyright: ignore[reportPrivateUsage] - the real one
+        self.times = 0
+
+    async def analyse(self, file: FetchedFile) -> AsyncGenerator[AudioHead | Measured]:
+        """Measure a recording."""
+        self.times += 1
+        async with aclosing(self._analyser.analyse(file)) as pieces:
+            async for piece in pieces:
+                yield piece
 
 
 class SlowAnalyser:

@@ -17,7 +17,7 @@ MATERIALS = [
 
 
 async def write(**answer: Any) -> WrittenFusion:
-    whole = {"summary": [], "agreements": [], "conflicts": [], **answer}
+    whole: dict[str, Any] = {"summary": [], "agreements": [], "conflicts": [], **answer}
     chat = WorkerChat(ScriptedChat(json.dumps(whole)), "m")
     return await write_fusion(chat, MATERIALS)
 
@@ -57,7 +57,7 @@ async def test_a_claim_that_cannot_be_checked_is_dropped(claim: dict[str, Any]):
 
 async def test_a_sentence_of_the_account_may_rest_on_one_modality():
     found = await write(summary=[part("It opens in the spring.", "T2"), part("Made up.", "X1")])
-    assert [told.text for told in found.summary] == ["It opens in the spring."]
+    assert [sentence.text for sentence in found.summary] == ["It opens in the spring."]
     assert found.dropped == 1
 
 

@@ -73,3 +73,22 @@ async def test_a_document_goes_all_the_way(
 
 def test_what_is_built_are_tools():
     assert set(BUILDERS) <= set(TOOLS)
+
+
+async def test_a_multi_modal_analysis_reaches_the_other_types(tmp_path: Path):
+    said = b"The new plant in Dresden will employ 210 people."
+    task_input = {
+        "text": "The new plant in Dresden will employ 120 people.",
+        "document": "data:text/plain;base64," + base64.b64encode(said).decode(),
+        "audio": "data:audio/wav;base64,AAAA",
+    }
+    async with processors_in(tmp_path) as processors:
+        group = processors.admit("multimodal_analysis", task_input)
+        answers = processors.process("multimodal_analysis", group, [task_input])
+        async with aclosing(answers) as results:
+            (answer,) = [answer async for finished in results for answer in finished]
+    assert answer.error is None
+    result = answer.result or {}
+    assert result["modalities"]["audio"]["error"]["code"]
+    (conflict,) = result["fused_analysis"]["conflicts"]
+    assert conflict["difference"] == "number"

@@ -79,6 +79,15 @@ def test_what_ffmpeg_reads_is_read_by_it(opened: Open, container: str, options: 
     assert np.abs(sound[0]).max() == pytest.approx(10 ** (-23 / 20), rel=0.35)
 
 
+@needs_ffmpeg
+def test_a_length_that_ffmpeg_guesses_is_not_taken_for_what_is_said(opened: Open):
+    recording, _ = read(opened(write_by_ffmpeg(TONE, 16_000, "adts", "-c:a", "aac")))
+    assert recording.head.is_estimated
+    assert not recording.is_broken
+    recording, _ = read(opened(write_by_ffmpeg(TONE, 16_000, "matroska", "-c:a", "libopus")))
+    assert not recording.head.is_estimated
+
+
 def test_what_nothing_reads_is_refused_with_a_code(opened: Open):
     rubbish = np.random.default_rng(0).bytes(20_000)
     has_ffmpeg = shutil.which("ffmpeg") is not None

@@ -47,7 +47,7 @@ def test_a_hub_that_understates_a_size_is_found_out_while_it_sends(served: FakeH
     assert hub.cached_bytes(MODEL) <= len(FILES["config.json"])
 
 
-def test_what_is_too_large_is_said_where_a_model_is_looked_for(served: FakeHub, tmp_path: Path):
+def test_what_is_too_large_is_said_where_a_model_is_searched_for(served: FakeHub, tmp_path: Path):
     sources = ModelSources(build_hub(served, tmp_path, max_bytes=10), packaged=None)
     with pytest.raises(ModelUnavailable, match=r"MAX_MODEL_SIZE is 10"):
         sources.find(MODEL)

@@ -27,7 +27,7 @@ async def children() -> AsyncGenerator[Children]:
 
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Put a program on the path that is called as Apertium is, with the modes that are named."""
+    """Write a program that is called as Apertium is, with the modes that are named."""
 
     def write(act: str, *modes: str) -> None:
         for name in ("bin", "share/apertium/modes"):
