@@ -57,6 +57,8 @@ as many as balance them neutral statements would show some."""
 
 TWEET_WEIGHT: Final = 2.0
 
+STATEMENT_WEIGHT: Final = 5.0
+
 NEUTRAL_RATING: Final = 0.1
 """Sentences that people rated nearer to 0 show no emotion."""
 
@@ -83,7 +85,9 @@ GOOD: Final = (
 )
 VERBS: Final = ("like", "love", "recommend", "trust", "enjoy", "support")
 
-Matrix = NDArray[np.float64]
+Matrix = NDArray[np.floating[Any]]
+SIGNED: Final[tuple[Sentiment, ...]] = ("positive", "negative")
+
 Row = tuple[str, Sentiment, float, str]  # text, class, weight, source
 
 
@@ -102,12 +106,13 @@ def make_negations() -> list[Row]:
 
 def make_rows(snippets: Sequence[Snippet], statements: Sequence[str]) -> list[Row]:
     """Return all that sentiment is fitted to."""
-    rows: list[Row] = [
-        (each.text, each.label, TWEET_WEIGHT if each.source == "tweets" else 1.0, each.source)
-        for each in snippets
-    ]
-    rows += [(text, "neutral", 5.0, "statements") for text in statements]
-    return rows + make_negations()
+    rows = make_negations()
+    for each in snippets:
+        weight = TWEET_WEIGHT if each.source == "tweets" else 1.0
+        rows.append((each.text, each.label, weight, each.source))
+    for text in statements:
+        rows.append((text, "neutral", STATEMENT_WEIGHT, "statements"))
+    return rows
 
 
 async def embed_kept(texts: Sequence[str]) -> Mapping[str, NDArray[np.float32]]:
@@ -176,19 +181,26 @@ def _round(weights: NDArray[np.float64], bias: float) -> Linear:
     return Linear(weights=tuple(float(f"{weight:.4g}") for weight in weights), bias=round(bias, 4))
 
 
-def check_unseen(values: Matrix, rows: Sequence[Row], ratings: Sequence[float]) -> dict[str, float]:
-    """Return the share of signs that are right for each source, fitted without it."""
+def check_unseen(
+    values: Matrix, rows: Sequence[Row], ratings: Mapping[str, float]
+) -> dict[str, float]:
+    """Return the share of signs that are right for each source, fitted without it.
+
+    `ratings` are of sentences, by their texts.
+    """
     found: dict[str, float] = {}
     for source in SOURCES:
-        inside = np.array([of == source for _, _, _, of in rows])
-        kept = np.flatnonzero(~inside)
+        kept = [place for place, row in enumerate(rows) if row[3] != source]
         fitted = fit_sentiment(values[kept], [rows[place] for place in kept])
-        tested = [place for place in np.flatnonzero(inside) if ratings[place] != 0]
+        tested = [
+            place
+            for place, row in enumerate(rows)
+            if row[3] == source and ratings.get(row[0], 0.0) != 0
+        ]
         good, bad = (
-            values[tested] @ np.array(fitted[name].weights) + fitted[name].bias
-            for name in ("positive", "negative")
+            values[tested] @ np.array(fitted[name].weights) + fitted[name].bias for name in SIGNED
         )
-        signs = np.array([ratings[place] > 0 for place in tested])
+        signs = np.array([ratings[rows[place][0]] > 0 for place in tested])
         found[source] = round(float(np.mean((good >= bad) == signs)), 3)
     return found
 
@@ -221,7 +233,7 @@ async def main(*, is_written: bool, is_checked: bool) -> None:
             fitted_on={**figures["texts"], "emotions": len(shown)},
         )
         if is_checked:
-            ratings = [each.rating for each in snippets] + [0.0] * (len(rows) - len(snippets))
+            ratings = {each.text: each.rating for each in snippets}
             figures[f"unseen_{model}"] = check_unseen(values, rows, ratings)
         if is_written:
             write_head(head)

@@ -173,7 +173,7 @@ def take_evenly(parts: Sequence[str], limit: int) -> list[str]:
     if len(parts) <= limit:
         return list(parts)
     places = np.linspace(0, len(parts) - 1, limit).round().astype(int)
-    return [parts[place] for place in places]
+    return [parts[int(place)] for place in places]
 
 
 def _average(found: Sequence[Scores], weights: Sequence[int]) -> Scores:

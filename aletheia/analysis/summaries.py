@@ -17,6 +17,7 @@ import numpy as np
 from aletheia.analysis.ports import Embedder
 from aletheia.errors import AletheiaError, ComputeFailed, InvalidTask
 from aletheia.text.extracts import (
+    SHORT_TEXT,
     Vectors,
     choose_candidates,
     choose_central,
@@ -151,7 +152,12 @@ class ExtractiveSummarizer:
         vectors, name, tokens = await self._embed(chosen)
         limit = max_chars // _MIN_SENTENCE + 1
         order = await asyncio.to_thread(
-            order_sentences, vectors, chosen, limit, max_chars=max_chars
+            order_sentences,
+            vectors,
+            chosen,
+            limit,
+            max_chars=max_chars,
+            is_short=len(spans) <= SHORT_TEXT,
         )
         taken = [chosen[index] for index in take_fitting(order, chosen, max_chars)]
         if not taken:

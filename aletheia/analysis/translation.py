@@ -114,7 +114,7 @@ class Translation(SingleProcessor[TranslationInput]):
         target = _shorten(task_input.target_lang)
         source = await self._find_source(text, task_input.source_lang)
         if source == target:
-            return _write(text, source, target, "none", "none")
+            return _write(text, target, target, "none", "none")
         tried = _Tried()
         if self._chat is not None:
             try:

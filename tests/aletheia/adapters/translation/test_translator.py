@@ -17,6 +17,17 @@ if [ "$1" = -V ]; then echo 'Apertium 3.8.3'; exit; fi
 """
 
 
+class Returns:
+    """Answers every name with one value."""
+
+    def __init__(self, value: str | None) -> None:
+        self._value = value
+
+    def __call__(self, name: str) -> str | None:
+        assert name
+        return self._value
+
+
 @pytest.fixture
 async def children() -> AsyncGenerator[Children]:
     found = Children(MEMORY_BYTES)
@@ -37,14 +48,14 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         program.chmod(0o755)
         for mode in modes:
             (tmp_path / "share" / "apertium" / "modes" / f"{mode}.mode").touch()
-        monkeypatch.setattr(translator.shutil, "which", lambda _: str(program))
+        monkeypatch.setattr(translator.shutil, "which", Returns(str(program)))
 
     return write
 
 
 @pytest.fixture
 def without_bergamot(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(translator, "find_spec", lambda _: None)
+    monkeypatch.setattr(translator, "find_spec", Returns(None))
 
 
 @pytest.mark.usefixtures("without_bergamot")
@@ -82,7 +93,7 @@ async def test_one_that_hangs_is_ended(children: Children, install: Any):
 async def test_where_nothing_is_installed_there_is_no_pair(
     children: Children, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(translator.shutil, "which", lambda _: None)
+    monkeypatch.setattr(translator.shutil, "which", Returns(None))
     engine = ChildTranslator(children, wall_s=20)
     assert engine.sources_of("en") == frozenset()
     with pytest.raises(InvalidTask) as refused:
