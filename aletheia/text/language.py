@@ -74,10 +74,10 @@ def may_be_english(text: str) -> bool:
     latin = sum(character.isascii() for character in alphabetic)
     if len(alphabetic) >= MIN_FOREIGN and latin < len(alphabetic) / 2:
         return False
-    if guess_language(shown) in (None, "en"):
-        return True
     words = _WORD.findall(shown.casefold())
-    return sum(word in _ENGLISH for word in words) >= _ENGLISH_SHARE * len(words)
+    if sum(word in _ENGLISH for word in words) >= _ENGLISH_SHARE * len(words):
+        return True
+    return guess_language(shown) in (None, "en")
 
 
 def _count_alphabetic(text: str) -> int:
