@@ -77,14 +77,14 @@ install_with_uv() {
     set -- --constraint constraints.txt --build-constraints constraints.txt --compile-bytecode
     if [ -n "${TORCH:-}" ]; then set -- "$@" "--torch-backend=$TORCH"; fi
     if [ ! -t 2 ]; then set -- "$@" --quiet; fi
-    patiently "$venv" -m uv pip install --python "$venv" "$@" --editable '.[dev,gpu,ocr,offline,otel,speech,ui]'
+    patiently "$venv" -m uv pip install --python "$venv" "$@" --editable '.[dev,gpu,ocr,offline,otel,speech,translation,ui]'
 }
 
 install_with_pip() {
     say "uv did not do it; trying pip, which takes some minutes"
     if [ -n "${TORCH:-}" ]; then say "TORCH=$TORCH needs uv and is ignored"; fi
     patiently "$venv" -m pip install --quiet --constraint constraints.txt \
-        --editable '.[dev,gpu,ocr,offline,otel,speech,ui]'
+        --editable '.[dev,gpu,ocr,offline,otel,speech,translation,ui]'
 }
 
 say "Installing (2 to 5 GB the first time, mostly PyTorch; TORCH=cpu takes the small build)"

@@ -9,7 +9,7 @@ from rich.markup import escape
 
 from deployments.demo.runs import conclude, titled_table, watch
 from deployments.demo.tasks import count_states
-from deployments.examples.worker_tasks import NO_ENGINE, WorkerExample, worker_examples
+from deployments.examples.worker_tasks import NO_ENGINES, WorkerExample, worker_examples
 from deployments.explaining import console
 from deployments.local import Local
 from deployments.processes import request
@@ -23,7 +23,10 @@ MAX_SHOWN: Final = 110
 def run_workers(local: Local, steps: Steps) -> bool:
     """Run a shift of each lane that has examples; print and return whether all is as it should."""
     examples = worker_examples()
-    for lane in dict.fromkeys(example.lane for example in examples):
+    lanes = dict.fromkeys(example.lane for example in examples)
+    for lane in lanes:
+        if lane == "intake":  # the shift itself has computed these
+            continue
         name = f"process_lane/{lane}"
         with steps.step(f"Run {name}, until nothing waits (shift_seconds=0)") as step:
             run = request_run(local, name, {"shift_seconds": 0})
@@ -48,10 +51,8 @@ def show(examples: Sequence[WorkerExample], outcomes: Sequence[Mapping[str, Any]
     for example, shown in zip(examples, outcomes, strict=True):
         kind = example.task.entry["task_type"]
         result, error = shown.get("result"), shown.get("error", {})
-        if error.get("code") == NO_ENGINE:
-            table.add_row(
-                kind, "none", "nothing here transcribes speech (the extra `speech`)", "none"
-            )
+        if missing := NO_ENGINES.get(error.get("code", "")):
+            table.add_row(kind, "none", missing, "none")
             continue
         is_true = result is not None and example.is_true(result)
         said = example.describe(result) if result else f"{shown.get('state')} {error}"

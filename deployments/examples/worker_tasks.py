@@ -15,8 +15,25 @@ from deployments.examples.tasks import ExampleTask
 
 MEDIA: Final = Path(__file__).parent / "media"
 
-NO_ENGINE: Final = "no_speech_engine"
-"""Code of a task that nothing installed can compute: an honest answer, and no success."""
+NO_ENGINES: Final = {
+    "no_speech_engine": "nothing here transcribes speech (the extra `speech`)",
+    "no_engine_for_pair": "nothing here translates it (the extra `translation`, or Apertium)",
+}
+"""Codes of tasks that nothing installed can compute, honest answers and no success, in words."""
+
+PRAISE: Final = "The new ferry is wonderful: quiet, clean and always on time. We love it!"
+
+REPORT: Final = """\
+The harbour of Marlow stores grain in nine silos beside the river. Last year 410,000 tonnes went \
+through them, more than ever before. Most of the grain arrives by barge between July and October, \
+and leaves by rail when the river is frozen. Since spring two of the silos have been closed, as \
+sensors found the walls damp. The repairs cost 1.8 million euros and end in March. Until then \
+barges wait up to four days to be unloaded. Farmers demand that the harbour open at night, too. \
+The harbour master has promised to try that for one month, beginning with the wheat harvest."""
+
+PORTUGUESE: Final = (
+    "O porto guarda cereais em nove silos. Precisamos de mais tempo para os esvaziar."
+)
 
 Result = Mapping[str, Any]
 
@@ -35,6 +52,7 @@ def worker_examples() -> list[WorkerExample]:
     """Return a task of each type, with its media in it."""
     harbour = read_media("harbour.ogg", "audio/ogg")
     return [
+        *text_examples(),
         WorkerExample(
             make_task("speech_to_text", {"audio_file": harbour, "language": "auto"}),
             lane="media",
@@ -46,6 +64,30 @@ def worker_examples() -> list[WorkerExample]:
             lane="media",
             describe=_describe_sound,
             is_true=lambda result: 10 < result["duration"] < 11 and result["channels"] == 1,  # noqa: PLR2004 - ten seconds
+        ),
+    ]
+
+
+def text_examples() -> list[WorkerExample]:
+    """Return a task of each type for texts."""
+    return [
+        WorkerExample(
+            make_task("sentiment_analysis", {"text": PRAISE}),
+            lane="intake",
+            describe=lambda result: f"{result['sentiment']}, {result['confidence']:.2f}",
+            is_true=lambda result: result["sentiment"] == "positive",
+        ),
+        WorkerExample(
+            make_task("text_summarization", {"text": REPORT, "max_length": 200}),
+            lane="llm",
+            describe=lambda result: f"“{result['summary']}”",
+            is_true=_is_of_report,
+        ),
+        WorkerExample(
+            make_task("translation", {"text": PORTUGUESE, "target_lang": "en"}),
+            lane="llm",
+            describe=lambda result: f"{result['source_language']}: “{result['translation']}”",
+            is_true=lambda result: "nine silos" in result["translation"].lower(),
         ),
     ]
 
@@ -70,6 +112,12 @@ def make_task(task_type: str, task_input: Mapping[str, Any]) -> ExampleTask:
             "max_retries": 3,
         }
     )
+
+
+def _is_of_report(result: Result) -> bool:
+    places = [(REPORT[place["start"] : place["end"]], place) for place in result["sentences"]]
+    is_verbatim = all(text == place["text"] for text, place in places)
+    return is_verbatim and 0 < result["summary_length"] <= 200  # noqa: PLR2004 - as it is asked
 
 
 def _is_harbour(result: Result) -> bool:

@@ -32,6 +32,7 @@ def shown(outcome: Mapping[str, Any]) -> tuple[bool, str]:
         ({"state": "failed", "error": {"code": "decoder_died"}}, False, "decoder_died"),
         ({"state": "processing"}, False, "processing"),
         ({"state": "failed", "error": {"code": "no_speech_engine"}}, True, "nothing here"),
+        ({"state": "failed", "error": {"code": "no_engine_for_pair"}}, True, "nothing here"),
     ],
 )
 def test_a_result_must_be_true_and_a_missing_engine_is_said(

@@ -33,3 +33,19 @@ def test_what_is_not_in_the_recording_is_not_true():
     speech = next(e for e in EXAMPLES if e.task.entry["task_type"] == "speech_to_text")
     assert speech.is_true({"transcription": "The harbor stores grain."})
     assert not speech.is_true({"transcription": ""})
+
+
+def test_a_summary_must_stand_in_the_text_and_be_as_short_as_asked():
+    of_text = next(e for e in EXAMPLES if e.task.entry["task_type"] == "text_summarization")
+    text = of_text.task.entry["input_data"]["text"]
+    place = {"text": text[:30], "start": 0, "end": 30}
+    assert of_text.is_true({"sentences": [place], "summary_length": 30})
+    assert not of_text.is_true({"sentences": [{**place, "end": 20}], "summary_length": 20})
+    assert not of_text.is_true({"sentences": [place], "summary_length": 300})
+
+
+def test_another_sentiment_or_translation_is_not_true():
+    by_type = {example.task.entry["task_type"]: example for example in EXAMPLES}
+    assert not by_type["sentiment_analysis"].is_true({"sentiment": "neutral"})
+    assert not by_type["translation"].is_true({"translation": "Nothing."})
+    assert by_type["translation"].is_true({"translation": "It has nine silos."})
