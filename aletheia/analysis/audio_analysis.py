@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import asdict
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, cast
 
 from pydantic import BaseModel, Field
 
@@ -152,8 +152,11 @@ class AudioAnalysis(SingleProcessor[AudioAnalysisInput]):
 
 def load_measured(saved: Mapping[str, Any]) -> Measured:
     """Read what was measured as it was saved."""
-    spreads = {name: Spread(**value) for name, value in saved.items() if isinstance(value, dict)}
-    return Measured(**{**saved, **spreads})
+    fields = dict(saved)
+    for name, value in saved.items():
+        if isinstance(value, dict):
+            fields[name] = Spread(**cast("dict[str, float]", value))
+    return Measured(**fields)
 
 
 def describe_sound(measured: Measured) -> SpectralFeatures:

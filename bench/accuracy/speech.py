@@ -93,8 +93,8 @@ def count_errors(said: str, heard: str) -> tuple[int, int]:
     for row, word in enumerate(expected, start=1):
         now = [row]
         for column, other in enumerate(found, start=1):
-            fewest = min(before[column] + 1, now[-1] + 1, before[column - 1] + (word != other))
-            now.append(fewest)
+            cheapest = min(before[column] + 1, now[-1] + 1, before[column - 1] + (word != other))
+            now.append(cheapest)
         before = now
     return before[-1], len(expected)
 

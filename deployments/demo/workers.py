@@ -7,10 +7,10 @@ from urllib.parse import quote
 
 from rich.markup import escape
 
+from deployments.console import console
 from deployments.demo.runs import conclude, titled_table, watch
 from deployments.demo.tasks import count_states
 from deployments.examples.worker_tasks import NO_ENGINES, WorkerExample, worker_examples
-from deployments.explaining import console
 from deployments.local import Local
 from deployments.processes import request
 from deployments.steps import Steps

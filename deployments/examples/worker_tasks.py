@@ -35,6 +35,11 @@ PORTUGUESE: Final = (
     "O porto guarda cereais em nove silos. Precisamos de mais tempo para os esvaziar."
 )
 
+RUMOUR: Final = "The repairs of the silos cost 2.4 million euros and end in March."
+"""What `report.pdf` says otherwise: 1.8 million."""
+
+REPORT_PAGES: Final = 2
+
 Result = Mapping[str, Any]
 
 
@@ -51,8 +56,25 @@ class WorkerExample:
 def worker_examples() -> list[WorkerExample]:
     """Return a task of each type, with its media in it."""
     harbour = read_media("harbour.ogg", "audio/ogg")
+    report = read_media("report.pdf", "application/pdf")
     return [
         *text_examples(),
+        *sound_examples(harbour),
+        *document_examples(report),
+        WorkerExample(
+            make_task(
+                "multimodal_analysis", {"text": RUMOUR, "audio": harbour, "document": report}
+            ),
+            lane="media",
+            describe=_describe_fusion,
+            is_true=_has_agreement_and_conflict,
+        ),
+    ]
+
+
+def sound_examples(harbour: str) -> list[WorkerExample]:
+    """Return a task of each type for recordings."""
+    return [
         WorkerExample(
             make_task("speech_to_text", {"audio_file": harbour, "language": "auto"}),
             lane="media",
@@ -64,6 +86,24 @@ def worker_examples() -> list[WorkerExample]:
             lane="media",
             describe=_describe_sound,
             is_true=lambda result: 10 < result["duration"] < 11 and result["channels"] == 1,  # noqa: PLR2004 - ten seconds
+        ),
+    ]
+
+
+def document_examples(report: str) -> list[WorkerExample]:
+    """Return a task of each type for documents."""
+    return [
+        WorkerExample(
+            make_task("pdf_analysis", {"pdf_file": report}),
+            lane="media",
+            describe=_describe_document,
+            is_true=lambda result: result["page_count"] == REPORT_PAGES,
+        ),
+        WorkerExample(
+            make_task("document_summarization", {"document_file": report}),
+            lane="llm",
+            describe=lambda result: f"“{result['summary']}”",
+            is_true=lambda result: "silos" in result["summary"],
         ),
     ]
 
@@ -123,6 +163,29 @@ def _is_of_report(result: Result) -> bool:
 def _is_harbour(result: Result) -> bool:
     said = str(result["transcription"]).lower()
     return "grain" in said and ("harbour" in said or "harbor" in said)
+
+
+def _describe_document(result: Result) -> str:
+    analysis = result["analysis"]
+    terms = ", ".join(term["term"] for term in analysis["key_terms"][:3])
+    return f"{result['page_count']} pages, language {analysis['language']}, about {terms}"
+
+
+def _describe_fusion(result: Result) -> str:
+    fused = result["fused_analysis"]
+    found = [
+        f"{len(fused[kind])} {kind}, such as: {fused[kind][0]['statement']}"
+        for kind in ("conflicts", "agreements")
+        if fused[kind]
+    ]
+    return "; ".join(found) or "nothing in common"
+
+
+def _has_agreement_and_conflict(result: Result) -> bool:
+    """Whether it is found that the rumour contradicts the report, and the recording does not."""
+    fused = result["fused_analysis"]
+    places = [{place["modality"] for place in found["places"]} for found in fused["conflicts"]]
+    return {"text", "document"} in places and bool(fused["agreements"])
 
 
 def _describe_sound(result: Result) -> str:
