@@ -34,5 +34,16 @@ def test_a_set_of_shuffled_words_is_unsound() -> None:
     assert sum(measure(*salad)) < 0.3 * len(salad)
 
 
+def test_a_set_that_explains_words_by_themselves_is_unsound() -> None:
+    circular = [
+        "A contract is what somebody contracted.",
+        "A dispute means that there is a dispute.",
+        "The supplier is whoever supplies.",
+        "A trademark is the mark of a trademark.",
+    ]
+    assert max(measure(*circular)) <= BROKEN_OFF
+    assert measure(circular[0], *GOOD)[0] > 0.9
+
+
 def test_no_items_have_no_soundness() -> None:
     assert measure() == []
