@@ -60,11 +60,11 @@ found by their build, their words or their repetition."""
 SHORT_WORDS: Final = 14
 """Of a description, as many people write it; the graded sets' have some forty."""
 
-_ON_TOPIC: Final = frozenset(
-    {"copies", "near_copies_with_other_numbers", "repeated_sentence", "template", "contradictions"}
-    | {"impossible_units", "invented_units", "facts_swapped", "numbers"}
+_GENRES: Final = frozenset(
+    {"horoscope", "poem", "proverbs", "prayer", "conspiracy", "advertising", "jokes", "sports"}
+    | {"fairy_tale", "diary", "negations_only", "grammatical_nonsense", "wrong_facts", "praise"}
 )
-"""Kinds of nonsense that sound like what is done; others are found by that."""
+"""Kinds of nonsense that do not sound like what is done; others do, and are found otherwise."""
 
 _STRAY_KINDS: Final = frozenset({"praise", "instructions", "orders_in_disguise"})
 """Kinds of nonsense whose items belong nowhere."""
@@ -151,7 +151,7 @@ def label_set(graded: GradedSet) -> dict[Aim, bool | None]:
         "topical": False if graded.grade == "off_topic" else None,
         "related": None,
         "substantial": False if is_empty else None,
-        "genuine": False if graded.grade == "nonsense" and graded.kind not in _ON_TOPIC else None,
+        "genuine": False if graded.kind in _GENRES else None,
     }
 
 

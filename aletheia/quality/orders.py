@@ -66,6 +66,13 @@ _MIXED_SCRIPTS: Final = re.compile(
 )
 """Letters of another script within a word, which look like those that belong there."""
 
+_HIDDEN: Final = re.compile(
+    "[\u202d\u202e]|(?<![\U0001f3f4\U000e0000-\U000e007f])[\U000e0000-\U000e007f]"
+    r"|(?:[a-z]\u200b){3,}|(?:(?<!\w)[^\W\d_] ){6,}",
+    re.IGNORECASE,
+)
+"""Writing against the direction, characters that nobody sees, words in single letters."""
+
 _OPENING: Final = " \t([{<\"'\u00ab\u201e\u201c:;,/|\u2013\u2014-"
 """What stands before an order in a name, and belongs to neither."""
 
@@ -100,6 +107,8 @@ def weigh_judging(kinds: frozenset[str]) -> float:
 def _read_orders(text: str) -> tuple[bool, frozenset[str]]:
     """Return whether a text gives orders or hides something, and its kinds of words of judging."""
     plain = _uncover(text)
+    if _HIDDEN.search(text):
+        return True, frozenset()
     if _MIXED_SCRIPTS.search(plain) or _pattern().search(plain):
         return True, frozenset()
     return False, _find_judging(plain)
