@@ -22,7 +22,7 @@ BROKEN_OFF: Final = 0.3
 """The same of a text that breaks off, goes in circles, asks only, or is in verses."""
 
 VERBLESS: Final = 0.6
-"""The same of a text none of whose sentences has a predicate."""
+"""The same of a text none of whose sentences has a predicate or a number."""
 
 MIN_CODE_MARKS: Final = 3
 MIN_CODE_SHARE: Final = 0.2
@@ -83,8 +83,8 @@ def measure_form(text: str, sentences: Sequence[Sentence], grammar: Grammar | No
     is_broken = read_ending(text, sentences, grammar) == "broken" or _goes_in_circles(sentences)
     if is_broken or _is_verse(text) or asked >= MAX_ASKED * len(sentences):
         return BROKEN_OFF
-    is_verbless = grammar is not None and not any(s.has_predicate for s in sentences)
-    return VERBLESS if is_verbless else 1.0
+    is_said = any(s.has_predicate or s.is_measured for s in sentences)
+    return 1.0 if is_said or grammar is None else VERBLESS
 
 
 def _is_program(text: str, words: int) -> bool:
