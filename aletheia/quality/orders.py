@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache
 from importlib import resources
-from typing import Final
+from typing import Final, NamedTuple
 
 import yaml
 
@@ -65,6 +65,9 @@ _MIXED_SCRIPTS: Final = re.compile(
     r"[a-z][\u0370-\u03ff\u0400-\u04ff]+[a-z]|[\u0400-\u04ff][a-z]+[\u0400-\u04ff]", re.IGNORECASE
 )
 """Letters of another script within a word, which look like those that belong there."""
+
+_WORD: Final = re.compile(r"\w+")
+_KEY: Final = 2
 
 _HIDDEN: Final = re.compile(
     "[\u202d\u202e]|(?<![\U0001f3f4\U000e0000-\U000e007f])[\U000e0000-\U000e007f]"
@@ -125,8 +128,34 @@ def _uncover(text: str) -> str:
 @lru_cache(maxsize=1024)
 def _find_judging(text: str) -> frozenset[str]:
     """Return which kinds of words of judging a text has."""
+    return frozenset(_locate_judging(text))
+
+
+def _locate_judging(text: str) -> dict[str, int]:
+    """Return the kinds of words of judging that a text has, and where each begins first."""
     low = text.casefold()
-    return frozenset(kind for kind, found in _judging().items() if found.search(low))
+    found: dict[str, int] = {}
+    for word in _WORD.finditer(low):
+        for kind in _kinds_of(word[0]):
+            found.setdefault(kind, word.start())
+    for phrase, kind in _judging().phrases:
+        place = low.find(phrase)
+        while place > 0 and low[place - 1].isalnum():
+            place = low.find(phrase, place + 1)
+        if place >= 0:
+            found[kind] = min(place, found.get(kind, place))
+    return found
+
+
+@lru_cache(maxsize=65_536)
+def _kinds_of(word: str) -> frozenset[str]:
+    """Return the kinds of a word of judging; a short one stands alone, a longer one has endings."""
+    known = _judging().words.get(word[:_KEY], ())
+    return frozenset(
+        kind
+        for begin, kind in known
+        if word == begin or (len(begin) > MAX_WHOLE and word.startswith(begin))
+    )
 
 
 @lru_cache(maxsize=1024)
@@ -148,12 +177,11 @@ def drop_named_orders(name: str) -> str:
 
 def _find_beginning(text: str) -> int:
     """Return where the first sign of an order in a text begins."""
-    low = text.casefold()
-    signs = [found.search(low) for kind, found in _judging().items() if not kind.startswith(WEAK)]
-    signs += [_pattern().search(text), _MIXED_SCRIPTS.search(text)]
-    if not any(signs):
-        signs = [found.search(low) for found in _judging().values()]
-    return min((found.start() for found in signs if found is not None), default=0)
+    located = _locate_judging(text)
+    strong = [place for kind, place in located.items() if not kind.startswith(WEAK)]
+    matches = (_pattern().search(text), _MIXED_SCRIPTS.search(text))
+    signs = [*strong, *(found.start() for found in matches if found is not None)]
+    return min(signs or located.values(), default=0)
 
 
 @cache
@@ -166,17 +194,23 @@ def _pattern() -> re.Pattern[str]:
     return re.compile("|".join(f"(?:{rule})" for rule in filled), re.IGNORECASE)
 
 
+class _Judging(NamedTuple):
+    """Words of judging with their kinds: those of one word by their first letters, and others."""
+
+    words: Mapping[str, Sequence[tuple[str, str]]]
+    phrases: Sequence[tuple[str, str]]
+
+
 @cache
-def _judging() -> Mapping[str, re.Pattern[str]]:
-    """Return the patterns of the kinds of words of judging."""
+def _judging() -> _Judging:
     source = resources.files("aletheia.quality").joinpath("judging_words.yaml")
     lists: Mapping[str, str] = yaml.safe_load(source.read_text("utf-8"))
-    return {
-        kind: re.compile(r"\b(?:" + "|".join(map(_begin_of, shlex.split(words))) + ")")
-        for kind, words in lists.items()
-    }
-
-
-def _begin_of(word: str) -> str:
-    """Return the pattern of a word, a short one as a whole and a longer one with any ending."""
-    return re.escape(word) + (r"\b" if len(word) <= MAX_WHOLE else "")
+    words: dict[str, list[tuple[str, str]]] = {}
+    phrases: list[tuple[str, str]] = []
+    for kind, listed in lists.items():
+        for begin in shlex.split(listed):
+            if _WORD.fullmatch(begin):
+                words.setdefault(begin[:_KEY], []).append((begin, kind))
+            else:
+                phrases.append((begin, kind))
+    return _Judging(words, phrases)

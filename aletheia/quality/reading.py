@@ -27,7 +27,7 @@ from aletheia.quality.sentences import (
     split_sentences,
 )
 from aletheia.quality.word_order import measure_order
-from aletheia.text.facts import read_quantities
+from aletheia.text.facts import Quantity, read_quantities
 from aletheia.text.normalisation import normalise
 
 _MIN_STEM: Final = 4
@@ -240,11 +240,17 @@ def _is_name(tokens: Sequence[Token], place: int, grammar: Grammar | None) -> bo
     return is_capital and grammar is not None and grammar.language != _NOMINAL_LANGUAGE
 
 
+@lru_cache(maxsize=256)
+def _read_amounts(text: str) -> tuple[Quantity, ...]:
+    """Read the numbers of a sentence, which is asked for its signs and for its figures."""
+    return read_quantities(text)
+
+
 def _read_signs(sentence: Sentence, grammar: Grammar | None) -> frozenset[str]:
     """Return what a sentence says of an action; nothing if there is no action in it."""
     tokens = sentence.tokens
     stems = [stem_of(token.text) if token.kind == "word" else "" for token in tokens]
-    quantities = read_quantities(" ".join(token.text for token in tokens))
+    quantities = _read_amounts(" ".join(token.text for token in tokens))
     present = {stem for stem in stems if stem}
     first = next((place for place, token in enumerate(tokens) if token.kind == "word"), 0)
     is_order = grammar is not None and _is_order(tokens, first, grammar)
@@ -332,7 +338,7 @@ def _read_figures(sentence: Sentence) -> tuple[tuple[str, frozenset[Fraction]], 
     if not any(token.kind == "number" for token in sentence.tokens):
         return ()
     found: dict[str, frozenset[Fraction]] = {}
-    for quantity in read_quantities(" ".join(token.text for token in sentence.tokens)):
+    for quantity in _read_amounts(" ".join(token.text for token in sentence.tokens)):
         if quantity.dimension:
             values = frozenset(value * quantity.factor for value in quantity.values)
             name = f"{quantity.dimension}/{quantity.per}"
