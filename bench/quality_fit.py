@@ -181,9 +181,9 @@ def measure_strays(sets: Sequence[GradedSet], vectors: Vectors | None) -> list[C
         features = measure_set(*split_set(mixed), vectors)
         last = {name: column[-1:] for name, column in features.items()}
         if len(features["linked"]) == len(mixed.items):
-            cases.append(
-                Case(graded, last, 1, dict.fromkeys(MEANING_FEATURES) | {"related": False})
-            )
+            labels: dict[Aim, bool | None] = dict.fromkeys(MEANING_FEATURES)
+            labels["related"] = False
+            cases.append(Case(graded, last, 1, labels))
     return cases
 
 

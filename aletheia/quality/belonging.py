@@ -87,7 +87,7 @@ BOUNDS: Final[Mapping[Aim, tuple[float, float]]] = {
     "topical": (0.1, 0.4),
     "related": (0.05, 0.25),
     "substantial": (0.05, 0.6),
-    "genuine": (0.1, 0.4),
+    "genuine": (0.1, 0.35),
 }
 """Probabilities below which an item counts for nothing, and from which on it counts in full: what
 is likely real is not less worth for being told in words that the description does not have."""
@@ -96,7 +96,7 @@ MAX_SPECIFICS: Final = 3
 _IDLE_WORDS: Final = 10
 _MAX_SIGNS: Final = 3
 _ECHO_WORDS: Final = 12
-_OF_FORM: Final = ("stated", "affirmed", "figured", "working")
+_OF_FORM: Final[tuple[str, ...]] = ("stated", "affirmed", "figured", "working")
 _FIGURED: Final = frozenset({"figure", "count", "condition", "step"})
 _MIDDLE_BOUND: Final = 6.0
 _BOUND: Final = 2.0
@@ -164,7 +164,7 @@ def measure_features(
         found["working"] = _fill(np.clip(meaning.working, -1.0, 1.0))
     counted = is_counted if is_counted.any() else np.ones(len(readings), bool)
     related = counted & (found["linked"] > 0)
-    lending = dict.fromkeys(("linked", *_OF_FORM), counted)
+    lending: dict[str, NDArray[np.bool_]] = dict.fromkeys(("linked", *_OF_FORM), counted)
     means: dict[str, NDArray[np.float64]] = {}
     for name, column in found.items():
         chosen = lending.get(name, related if related.any() else counted)

@@ -92,7 +92,8 @@ def _fit(left: bytes, right: bytes, dimensions: int) -> tuple[Row, Row]:
     wanted = np.repeat([1.0, -1.0], [len(kind) for kind in kinds])
     weights = np.concatenate([np.full(len(kind), len(known) / 2 / len(kind)) for kind in kinds])
     products = weights[:, np.newaxis] * (centred @ centred.T) + RIDGE * np.eye(len(known))
-    return middle, centred.T @ np.linalg.solve(products, weights * wanted)
+    direction: Row = centred.T @ np.linalg.solve(products, weights * wanted)
+    return middle, direction
 
 
 def _rows(texts: Sequence[str], vectors: TextVectors, dimensions: int) -> NDArray[np.float64]:

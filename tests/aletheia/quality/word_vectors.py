@@ -28,7 +28,7 @@ def order_vectors(texts: Iterable[str], orders: Collection[str]) -> dict[str, ND
     direction = word_vector("order")
     for order in vectors.keys() & set(orders):
         moved = vectors[order] + 2 * direction
-        vectors[order] = moved / np.linalg.norm(moved)
+        vectors[order] = (moved / np.linalg.norm(moved)).astype(np.float32)
     return vectors
 
 
