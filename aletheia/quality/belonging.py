@@ -87,10 +87,11 @@ BOUNDS: Final[Mapping[Aim, tuple[float, float]]] = {
     "topical": (0.1, 0.4),
     "related": (0.05, 0.25),
     "substantial": (0.05, 0.6),
-    "genuine": (0.1, 0.35),
+    "genuine": (0.02, 0.15),
 }
 """Probabilities below which an item counts for nothing, and from which on it counts in full: what
-is likely real is not less worth for being told in words that the description does not have."""
+is likely real is not less worth for being told in words that the description does not have. Every
+useful graded set is above 0.15 of the last one."""
 
 MAX_SPECIFICS: Final = 3
 _IDLE_WORDS: Final = 10
