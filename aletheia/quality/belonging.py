@@ -93,6 +93,10 @@ BOUNDS: Final[Mapping[Aim, tuple[float, float]]] = {
 is likely real is not less worth for being told in words that the description does not have. Every
 useful graded set is above 0.15 of the last one."""
 
+WORDED_BOUNDS: Final = (0.05, 0.6)
+"""The same of `related` where words alone are compared: an item without a word of the description
+counts half, since nothing else could show that it belongs."""
+
 MAX_SPECIFICS: Final = 3
 _IDLE_WORDS: Final = 10
 _MAX_SIGNS: Final = 3
@@ -180,7 +184,8 @@ def measure_belonging(features: Features, weights: Weights) -> NDArray[np.float6
     """Return how far items belong and say something, 0 to 1, `(n,)`, from their features."""
     total = np.ones(len(features["linked"]))
     for aim, likely in measure_likelihoods(features, weights).items():
-        low, high = BOUNDS[aim]
+        is_worded = aim == "related" and "ahead" not in features
+        low, high = WORDED_BOUNDS if is_worded else BOUNDS[aim]
         total = total * np.clip((likely - low) / (high - low), 0.0, 1.0)
     return total
 

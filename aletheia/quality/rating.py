@@ -17,6 +17,7 @@ from aletheia.quality.belonging import (
     measure_belonging,
     measure_echo,
     measure_features,
+    measure_likelihoods,
     measure_variety,
 )
 from aletheia.quality.contradictions import contradicts, find_contradictions
@@ -117,6 +118,7 @@ class RatedItem:
     sound: float = 1.0  # what faults of form leave of it, see `measure_soundness`
     said: float = 0.0  # how much it says, of a whole item
     fit: float = 0.0
+    related: float = 1.0  # how likely it is about the department, see `measure_likelihoods`
     novelty: float = 1.0
     variety: float = 1.0  # how far it has words of its own
     detail: float = 0.0
@@ -163,10 +165,12 @@ def rate_items(
     linked = find_linked(readings, described, language)
     features = _measure(rated, linked, meaning, described, language)
     fits = measure_belonging(features, weights).tolist()
+    relations = measure_likelihoods(features, weights)["related"].tolist()
     is_counted = np.array([item.is_good for item in rated], dtype=bool)
     varieties = measure_variety(readings, linked, is_counted).tolist()
-    for item, row, fit, variety in zip(rated, items, fits, varieties, strict=True):
-        item.fit, item.variety = fit, variety
+    rows = zip(rated, items, fits, relations, varieties, strict=True)
+    for item, row, fit, related, variety in rows:
+        item.fit, item.related, item.variety = fit, related, variety
         summary: frozenset[str] = frozenset()
         if row.summary:
             summary = find_specific(row.summary)

@@ -335,8 +335,6 @@ def _read_statement(sentence: Sentence, grammar: Grammar | None) -> Statement:
 
 def _read_figures(sentence: Sentence) -> tuple[tuple[str, frozenset[Fraction]], ...]:
     """Return the amounts of a sentence in base units, by what they are amounts of."""
-    if not any(token.kind == "number" for token in sentence.tokens):
-        return ()
     found: dict[str, frozenset[Fraction]] = {}
     for quantity in _read_amounts(" ".join(token.text for token in sentence.tokens)):
         if quantity.dimension:

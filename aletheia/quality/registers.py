@@ -92,8 +92,8 @@ def _fit(left: bytes, right: bytes, dimensions: int) -> tuple[Row, Row]:
     wanted = np.repeat([1.0, -1.0], [len(kind) for kind in kinds])
     weights = np.concatenate([np.full(len(kind), len(known) / 2 / len(kind)) for kind in kinds])
     products = weights[:, np.newaxis] * (centred @ centred.T) + RIDGE * np.eye(len(known))
-    direction: Row = centred.T @ np.linalg.solve(products, weights * wanted)
-    return middle, direction
+    solved: Row = np.asarray(np.linalg.solve(products, weights * wanted), dtype=np.float64)
+    return middle, centred.T @ solved
 
 
 def _rows(texts: Sequence[str], vectors: TextVectors, dimensions: int) -> NDArray[np.float64]:

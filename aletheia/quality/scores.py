@@ -71,7 +71,7 @@ COVERED_FROM: Final = 0.5
 MIN_BELONGING: Final = 0.25
 """What the belonging of an item counts that says next to nothing; a whole item counts 1."""
 
-_STRAY_AT: Final = 0.4
+_STRAY_AT: Final = 0.35
 _SIGNS: Final = 3
 
 
@@ -285,7 +285,7 @@ def _count_coherence(rated: Sequence[RatedItem], orders: Sequence[str]) -> Count
         "fillers": _list_ids([item.id for item in rated if item.is_filler]),
         "repeats": _list_ids(list(repeated)),
         "repeated": dict(list(repeated.items())[:MAX_IDS]),
-        "stray": _list_ids([item.id for item in good if item.fit < _STRAY_AT]),
+        "stray": _list_ids([item.id for item in good if item.related < _STRAY_AT]),
         "contradictions": _list_ids(list(contradictory)),
         "contradicted": dict(list(contradictory.items())[:MAX_IDS]),
         "self_denying": _list_ids([item.id for item in rated if item.denies_itself]),
