@@ -1,12 +1,12 @@
 """Fit the scale of quality to the graded sets: `python -m bench.quality_fit [--write]`.
 
-First the weights of what shows that an item belongs to its department: logistic regression without
-negative weights over the items of sets with and without anything to use, and of mixtures of both.
-Then the knots of each part, which stand where the grades do: nine of ten sets without anything to
-use are at `LOW` or below, the middle thin set is at 45, the middle usable one at 70, three expert
-sets of twenty are below `GOOD`, the middle one at 90. Both are fitted with vectors, and for words
-alone. The weights are fitted to each set with its description and with the beginning of it, to the
-sets of experts under another department, and to items that got into the sets of others.
+Two questions are kept apart. Is an item content, and on this topic? The weights of what shows that
+are fitted by logistic regression without negative weights: to the items of sets with and without
+anything to use, each with its description and with the beginning of it, to the sets of others under
+another department, and to items that got into the sets of others. How good is a set? The knots
+of each part are fitted to the sets of experts, the usable and the thin ones alone: one thin set of
+ten is below `LEAST`, the middle one at 45, the middle usable one at 70, one expert set of ten is
+below `GOOD`, the middle one at 90. Both are fitted with vectors, and for words alone.
 Prints what each grade scores with a scale that was fitted without its department, and writes
 `scale.json`.
 """
@@ -28,13 +28,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from aletheia.items.departments import Department
-from aletheia.quality.belonging import (
-    MEANING_FEATURES,
-    WORD_FEATURES,
-    Aim,
-    Features,
-    Weights,
-)
+from aletheia.quality.belonging import MEANING_FEATURES, WORD_FEATURES, Aim, Features, Weights
 from aletheia.quality.graded_sets import GRADES, SCORES, Grade, GradedSet, read_graded_sets
 from aletheia.quality.rating import QualityItem
 from aletheia.quality.scores import (
@@ -53,13 +47,12 @@ from bench.judgement.material import make_department, make_items
 
 SCALE: Final = Path(__file__).parents[1] / "aletheia" / "quality" / "scale.json"
 
-LOW: Final = 20.0
+LEAST: Final = 30.0
 GOOD: Final = 82.0
 TOP: Final = 100.0
-"""Scores of the lowest anchor, of the lower end of what experts hand over, and of the upper end."""
+"""Scores of the lower ends of what is of use and of what experts hand over, and of the top."""
 
 _USEFUL: Final = ("expert", "usable", "thin")
-_NOTHING: Final = ("empty", "off_topic", "nonsense")
 _BESIDE_THE_POINT: Final = frozenset({"praise", "questions", "mixed_languages", "headings"})
 """Kinds of nonsense whose items say nothing about the department; those of others are about it, and
 found by their build, their words or their repetition."""
@@ -67,7 +60,13 @@ found by their build, their words or their repetition."""
 SHORT_WORDS: Final = 14
 """Of a description, as many people write it; the graded sets' have some forty."""
 
-_STRAY_KINDS: Final = frozenset({"praise", "instructions"})
+_GENRES: Final = frozenset(
+    {"horoscope", "poem", "proverbs", "prayer", "conspiracy", "advertising", "jokes", "sports"}
+    | {"fairy_tale", "diary", "negations_only", "grammatical_nonsense", "wrong_facts", "praise"}
+)
+"""Kinds of nonsense that do not sound like what is done; others do, and are found otherwise."""
+
+_STRAY_KINDS: Final = frozenset({"praise", "instructions", "orders_in_disguise"})
 """Kinds of nonsense whose items belong nowhere."""
 
 _STRIDE: Final = 37
@@ -102,11 +101,11 @@ class Fitted:
 
 
 def vary_sets(sets: Sequence[GradedSet]) -> list[GradedSet]:
-    """Return the sets, those of experts under another department, and all with few words of it."""
+    """Return the sets, useful ones under another department, too, and all with few words of it."""
     known = {graded.department.name: graded.department for graded in sets}
     strayed: list[GradedSet] = []
     for graded in sets:
-        if graded.grade == "expert":
+        if graded.grade in _USEFUL:
             own = graded.department
             others = [d for d in known.values() if d.language == own.language and d != own]
             other = others[len(strayed) % len(others)]
@@ -146,12 +145,13 @@ def count_set(graded: GradedSet, vectors: Vectors | None, belonging: Weights) ->
 def label_set(graded: GradedSet) -> dict[Aim, bool | None]:
     """Return what holds for each of a set's items."""
     if graded.grade in _USEFUL:
-        return {"topical": True, "related": True, "substantial": True}
+        return dict.fromkeys(MEANING_FEATURES, True)
     is_empty = graded.grade == "empty" or graded.kind in _BESIDE_THE_POINT
     return {
         "topical": False if graded.grade == "off_topic" else None,
         "related": None,
         "substantial": False if is_empty else None,
+        "genuine": False if graded.kind in _GENRES else None,
     }
 
 
@@ -181,9 +181,9 @@ def measure_strays(sets: Sequence[GradedSet], vectors: Vectors | None) -> list[C
         features = measure_set(*split_set(mixed), vectors)
         last = {name: column[-1:] for name, column in features.items()}
         if len(features["linked"]) == len(mixed.items):
-            cases.append(
-                Case(graded, last, 1, {"topical": None, "related": False, "substantial": None})
-            )
+            labels: dict[Aim, bool | None] = dict.fromkeys(MEANING_FEATURES)
+            labels["related"] = False
+            cases.append(Case(graded, last, 1, labels))
     return cases
 
 
@@ -211,7 +211,7 @@ def fit_scale(sets: Sequence[GradedSet], cases: Sequence[Case], vectors: Vectors
     """Fit weights and knots to sets."""
     belonging = fit_belonging(cases)
     # Knots say what grades mean: they stand where people's own descriptions put them.
-    own = [graded for graded in sets if graded in _own_sets()]
+    own = [graded for graded in sets if graded in _own_sets() and graded.grade in _USEFUL]
     rows: list[tuple[Grade, Raws]] = [
         (graded.grade, count_set(graded, vectors, belonging)) for graded in own
     ]
@@ -251,10 +251,10 @@ def _fit_part(rows: Sequence[tuple[Grade, float]]) -> list[tuple[float, float]]:
         return float(np.quantile([raw for grade, raw in rows if grade in grades], share))
 
     anchors = [
-        (quantile(_NOTHING, 0.9), LOW),
+        (quantile(("thin",), 0.1), LEAST),
         (quantile(("thin",), 0.5), 45.0),
         (quantile(("usable",), 0.5), 70.0),
-        (quantile(("expert",), 0.15), GOOD),
+        (quantile(("expert",), 0.1), GOOD),
         (quantile(("expert",), 0.5), 90.0),
     ]
     knots = [(0.0, 0.0)]
@@ -323,7 +323,7 @@ async def main(*, is_written: bool, is_shown: bool) -> None:
     belonging: dict[str, Any] = {}
     figures: dict[str, float] = {}
     for kind, vectors in (("words", None), ("meaning", embedded)):
-        cases = [measure_case(graded, vectors) for graded in sets]
+        cases = [case for graded in sets if (case := measure_case(graded, vectors)).items]
         cases += measure_strays(sets, vectors)
         fitted = fit_scale(sets, cases, vectors)
         scores = cross_validate(sets, cases, vectors)

@@ -17,17 +17,18 @@ from numpy.typing import NDArray
 from aletheia.quality.meaning import Meaning
 from aletheia.quality.reading import Reading
 
-Aim: TypeAlias = Literal["topical", "related", "substantial"]
-"""What is asked of an item: is its set about the department, is it itself, does it say
-something?"""
+Aim: TypeAlias = Literal["topical", "related", "substantial", "genuine"]
+"""What is asked of an item: is its set about the department, is it itself, does it say something,
+and does its set say what is done, as people do who know it?"""
 
 WORD_FEATURES: Final[Mapping[Aim, tuple[str, ...]]] = {
-    "topical": ("set_linked", "mostly_linked", "echo"),
+    "topical": ("set_linked", "echo"),
     "related": ("linked",),
     "substantial": (
         *("linked", "not_vague", "set_not_vague", "specific", "set_specific", "active"),
         *("set_active", "not_idle", "set_not_idle", "stated"),
     ),
+    "genuine": ("set_affirmed", "set_stated", "set_figured"),
 }
 """Features of words:
 
@@ -37,20 +38,23 @@ WORD_FEATURES: Final[Mapping[Aim, tuple[str, ...]]] = {
     active     what its best sentence says of an action
     not_idle   how few words it has beside its specifics: long sentences without any are idle
     stated     share of its sentences that are no questions
+    affirmed   share of its sentences that deny nothing
+    figured    has a figure, a condition or a step
 
 `set_` before one is its mean over all items that count, of what an item says over those alone that
 have a word of the description: one that does not show that it belongs lends the others nothing.
-`mostly_linked` says whether most items are linked, and `echo` how many of the description's words
-they have, see `measure_echo`."""
+`echo` is how many of the description's words they have, see `measure_echo`."""
 
 MEANING_FEATURES: Final[Mapping[Aim, tuple[str, ...]]] = {
-    "topical": (*WORD_FEATURES["topical"], "set_ahead"),
+    "topical": (*WORD_FEATURES["topical"], "set_middle", "met"),
     "related": (*WORD_FEATURES["related"], "ahead", "kin"),
     "substantial": (*WORD_FEATURES["substantial"], "not_empty", "set_not_empty"),
+    "genuine": (*WORD_FEATURES["genuine"], "set_working"),
 }
 """Those of vectors, too: how far an item is ahead of other subjects in nearness to the department
-(`ahead`) and to the other items (`kin`), see `Meaning`, and how much nearer it is to the department
-than to platitudes (`not_empty`)."""
+(`ahead`) and to the other items (`kin`), how far the middle of all items is (`set_middle`), how
+near they come to its aspects (`met`), how much nearer an item is to the department than to
+platitudes (`not_empty`), and how far it sounds like work (`working`), see `Meaning`."""
 
 Weights: TypeAlias = Mapping[Aim, Mapping[str, float]]
 """Of each feature, and of `bias`."""
@@ -79,19 +83,27 @@ ECHO_FROM: Final = 0.36
 ECHO_TO: Final = 0.56
 """Share of an item's words that the description has; short items are allowed more."""
 
-RELATED_POWER: Final = 0.8
-"""Power of a single item's own relation to the department, which its words and vector show less
-surely than those of all items together."""
+BOUNDS: Final[Mapping[Aim, tuple[float, float]]] = {
+    "topical": (0.1, 0.4),
+    "related": (0.05, 0.25),
+    "substantial": (0.05, 0.6),
+    "genuine": (0.02, 0.15),
+}
+"""Probabilities below which an item counts for nothing, and from which on it counts in full: what
+is likely real is not less worth for being told in words that the description does not have. Every
+useful graded set is above 0.15 of the last one."""
 
-LINKED_FROM: Final = 0.25
-LINKED_TO: Final = 0.6
-"""Share of a set's items that have a word of the description: of another department's items, and of
-the department's own, in the graded sets."""
+WORDED_BOUNDS: Final = (0.05, 0.6)
+"""The same of `related` where words alone are compared: an item without a word of the description
+counts half, since nothing else could show that it belongs."""
 
 MAX_SPECIFICS: Final = 3
 _IDLE_WORDS: Final = 10
 _MAX_SIGNS: Final = 3
 _ECHO_WORDS: Final = 12
+_OF_FORM: Final[tuple[str, ...]] = ("stated", "affirmed", "figured", "working")
+_FIGURED: Final = frozenset({"figure", "count", "condition", "step"})
+_MIDDLE_BOUND: Final = 6.0
 _BOUND: Final = 2.0
 _AHEAD_BOUND: Final = 4.0
 
@@ -146,36 +158,55 @@ def measure_features(
         "active": np.array([min(1.0, len(r.signs) / _MAX_SIGNS) for r in readings]),
         "not_idle": 1.0 - words * (1.0 - specific),
         "stated": np.array([1.0 - reading.questions for reading in readings]),
+        "affirmed": np.array([_measure_affirmed(reading) for reading in readings]),
+        "figured": np.array([float(_is_figured(reading)) for reading in readings]),
     }
     if meaning is not None:
         better = meaning.own - meaning.empty
         found["not_empty"] = _fill(np.clip(better, -_BOUND, _BOUND))
         found["ahead"] = _fill(np.clip(meaning.ahead, -_AHEAD_BOUND, _AHEAD_BOUND))
         found["kin"] = _fill(np.clip(meaning.kin, -_AHEAD_BOUND, _AHEAD_BOUND))
+        found["working"] = _fill(np.clip(meaning.working, -1.0, 1.0))
     counted = is_counted if is_counted.any() else np.ones(len(readings), bool)
     related = counted & (found["linked"] > 0)
-    lending = {"linked": counted, "ahead": counted}
+    lending: dict[str, NDArray[np.bool_]] = dict.fromkeys(("linked", *_OF_FORM), counted)
     means: dict[str, NDArray[np.float64]] = {}
     for name, column in found.items():
         chosen = lending.get(name, related if related.any() else counted)
         means[f"set_{name}"] = np.full(len(column), column[chosen].mean() if len(column) else 0.0)
-    mostly = (means["set_linked"] - LINKED_FROM) / (LINKED_TO - LINKED_FROM)
-    return {
-        **found,
-        **means,
-        "mostly_linked": np.clip(mostly, 0.0, 1.0),
-        "echo": np.full(len(readings), echo),
-    }
+    if meaning is not None:
+        means["set_middle"] = np.full(len(readings), np.clip(meaning.middle, 0.0, _MIDDLE_BOUND))
+        means["met"] = np.full(len(readings), np.clip(meaning.met, 0.0, _AHEAD_BOUND))
+    return {**found, **means, "echo": np.full(len(readings), echo)}
 
 
 def measure_belonging(features: Features, weights: Weights) -> NDArray[np.float64]:
     """Return how far items belong and say something, 0 to 1, `(n,)`, from their features."""
     total = np.ones(len(features["linked"]))
+    for aim, likely in measure_likelihoods(features, weights).items():
+        is_worded = aim == "related" and "ahead" not in features
+        low, high = WORDED_BOUNDS if is_worded else BOUNDS[aim]
+        total = total * np.clip((likely - low) / (high - low), 0.0, 1.0)
+    return total
+
+
+def measure_likelihoods(features: Features, weights: Weights) -> dict[Aim, NDArray[np.float64]]:
+    """Return how likely each aim is reached, 0 to 1, `(n,)`."""
+    found: dict[Aim, NDArray[np.float64]] = {}
     for aim, own in weights.items():
         reached = sum(weight * features[name] for name, weight in own.items() if name != "bias")
-        share = 1.0 / (1.0 + np.exp(-(reached + own["bias"])))
-        total = total * (share**RELATED_POWER if aim == "related" else share)
-    return total
+        found[aim] = 1.0 / (1.0 + np.exp(-(reached + own["bias"])))
+    return found
+
+
+def _measure_affirmed(reading: Reading) -> float:
+    """Return the share of a text's sentences that deny nothing."""
+    denying = sum(bool(statement.denied) for statement in reading.statements)
+    return 1.0 - denying / max(1, len(reading.statements))
+
+
+def _is_figured(reading: Reading) -> bool:
+    return any(kind in _FIGURED for kind, _ in reading.specifics)
 
 
 def _fill(column: NDArray[np.float64]) -> NDArray[np.float64]:

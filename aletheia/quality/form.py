@@ -8,10 +8,12 @@ setting, a sentence without its full stop.
 import re
 from collections import Counter
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
-from aletheia.quality.grammar import Grammar
+from aletheia.quality.grammar import Grammar, fold
 from aletheia.quality.sentences import Sentence
+
+Ending: TypeAlias = Literal["closed", "open", "broken"]
 
 NO_PROSE: Final = 0.15
 """What is left of the build of a text that is a program, a list of sources or full of blanks."""
@@ -20,7 +22,7 @@ BROKEN_OFF: Final = 0.3
 """The same of a text that breaks off, goes in circles, asks only, or is in verses."""
 
 VERBLESS: Final = 0.6
-"""The same of a text none of whose sentences has a predicate."""
+"""The same of a text none of whose sentences has a predicate or a number."""
 
 MIN_CODE_MARKS: Final = 3
 MIN_CODE_SHARE: Final = 0.2
@@ -39,16 +41,21 @@ MIN_CONTENT: Final = 6
 MIN_DISTINCT: Final = 0.6
 """Content words of a text, from which on they are counted, and the least share of distinct ones."""
 
+MAX_OWN_SHARE: Final = 0.75
+"""Share of distinct content words, up to which a text explains its words by themselves."""
+
 MIN_VERSES: Final = 3
 MAX_VERSE_WORDS: Final = 8
 """Lines of so few words make verses."""
 
 _MIN_STEM: Final = 4
+_MIN_SAME: Final = 5
 _MIN_CUT_WORDS: Final = 6
 
 _BLANK: Final = re.compile(
     r"\[(?!\d)[^\]\n]{1,40}\]|\{\{?[^{}\n]{1,40}\}\}?|<(?![\d\s=])[^<>\n]{1,40}>|_{3,}|\.{4,}"
-    r"|\b[Xx]{2,4}\b(?!\s*[IVX])|\bTB[DCA]\b|\bTODO\b|\bFIXME\b|\bN\. ?N\.|\blorem ipsum\b"
+    r"|\b[Xx]{2,4}\b(?!\s*[IVX])|\b(?:TB[DCA]|tb[dca])\b|\bHH:MM\b|\bDD[/.]MM\b|\bTT\.MM\b|#{2,}"
+    r"|\bTODO\b|\bFIXME\b|\bN\. ?N\.|\blorem ipsum\b"
 )
 _CODE: Final = re.compile(
     r"[{}\\]|[=!<>]=|=>|->|::|&&|\|\||\w\(|\b\w+_\w+\b|\b[a-z]{2,}[A-Z]\w*\b|;\s*(?=\n|$|\})"
@@ -73,11 +80,11 @@ def measure_form(text: str, sentences: Sequence[Sentence], grammar: Grammar | No
     if is_listing or _is_program(text, words) or _is_full_of_blanks(text, words):
         return NO_PROSE
     asked = sum(sentence.is_question for sentence in sentences)
-    is_broken = _breaks_off(text, sentences, grammar) or _goes_in_circles(sentences)
+    is_broken = read_ending(text, sentences, grammar) == "broken" or _goes_in_circles(sentences)
     if is_broken or _is_verse(text) or asked >= MAX_ASKED * len(sentences):
         return BROKEN_OFF
-    is_verbless = grammar is not None and not any(s.has_predicate for s in sentences)
-    return VERBLESS if is_verbless else 1.0
+    is_said = any(s.has_predicate or s.is_measured for s in sentences)
+    return 1.0 if is_said or grammar is None else VERBLESS
 
 
 def _is_program(text: str, words: int) -> bool:
@@ -91,19 +98,24 @@ def _is_full_of_blanks(text: str, words: int) -> bool:
     return blanks > 1 or blanks * MIN_WORDS_A_BLANK > words
 
 
-def _breaks_off(text: str, sentences: Sequence[Sentence], grammar: Grammar | None) -> bool:
-    """Return whether the last sentence has no end, though others have, or ends in a dash."""
+def read_ending(text: str, sentences: Sequence[Sentence], grammar: Grammar | None) -> Ending:
+    """Return whether the last sentence has an end, none that can be seen, or breaks off.
+
+    It breaks off at a dash, at a word that leads on, or where others before it have an end.
+    """
+    if not sentences:
+        return "open"
     last = sentences[-1]
     if _BROKEN.search(text):
-        return True
+        return "broken"
     if _ENDED.search(text) or last.words < 2:  # noqa: PLR2004 - a word alone is a signature
-        return False
-    if _INNER_END.search(text) and last.words >= _MIN_CUT_WORDS:
-        return True
+        return "closed"
     low = last.tokens[-1].low
-    return grammar is not None and low in (
+    leads_on = grammar is not None and low in (
         grammar.articles | grammar.prepositions | grammar.conjunctions
     )
+    is_cut = _INNER_END.search(text) is not None and last.words >= _MIN_CUT_WORDS
+    return "broken" if leads_on or is_cut else "open"
 
 
 def _goes_in_circles(sentences: Sequence[Sentence]) -> bool:
@@ -116,6 +128,17 @@ def _goes_in_circles(sentences: Sequence[Sentence]) -> bool:
     )
     total = said.total()
     return total >= MIN_CONTENT and len(said) <= MIN_DISTINCT * total
+
+
+def is_repeating(sentences: Sequence[Sentence]) -> bool:
+    """Return whether a quarter of a text's content words are others of them again, in any form."""
+    said = Counter(
+        fold(token.low)[:_MIN_SAME]
+        for sentence in sentences
+        for token in sentence.tokens
+        if token.is_content and len(token.low) >= _MIN_SAME
+    )
+    return len(said) <= MAX_OWN_SHARE * said.total() if said else False
 
 
 def _is_verse(text: str) -> bool:

@@ -10,17 +10,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Any, Final, TypeAlias
+from typing import Final
 
 import numpy as np
 import yaml
 from numpy.typing import NDArray
 
 from aletheia.items.departments import Department
-from aletheia.quality.orders import drop_orders
-
-TextVectors: TypeAlias = Mapping[str, NDArray[np.floating[Any]]]
-"""Vectors of texts, all of one model; those of some texts may be missing."""
+from aletheia.quality.orders import drop_named_orders, drop_orders
+from aletheia.quality.registers import (
+    TextVectors,
+    list_examples,
+    measure_ordering,
+    measure_working,
+)
 
 MAX_OWN_CHARS: Final = 1000
 """Of a description that its own vector is made of; models read little more."""
@@ -57,12 +60,16 @@ class Meaning:
     aspects: NDArray[np.float64]  # `(n, k)`, to its aspects
     empty: NDArray[np.float64]  # `(n,)`, to the nearest platitude, on the scale of `own`
     alike: NDArray[np.float64]  # `(n, n)`, 0 of unrelated items to 1 of equal ones
+    ordering: NDArray[np.float64]  # `(n,)`, 1 like orders to a judge to -1 like work
+    working: NDArray[np.float64]  # `(n,)`, 1 like statements of work to -1 like other genres
+    middle: float  # `ahead` of the middle of all items, which says more than each of them
+    met: float  # deviations by which items come nearer to its aspects than other statements
 
 
 def own_text(department: Department) -> str:
     """Return the text whose vector is that of a department: its name and its description."""
     said = drop_orders(department.description).strip()
-    name = drop_orders(department.name).strip()
+    name = drop_named_orders(department.name).strip()
     return f"{name}: {said}"[:MAX_OWN_CHARS] if said and name else said[:MAX_OWN_CHARS]
 
 
@@ -71,7 +78,7 @@ def list_texts(
 ) -> list[str]:
     """List the texts whose vectors `measure_meaning` needs, each once."""
     around = _background(language)
-    background = (*around.topics, *around.statements, *around.platitudes)
+    background = (*around.topics, *around.statements, *around.platitudes, *list_examples(language))
     texts = (own_text(department), *aspects, *background, *contents)
     return [text for text in dict.fromkeys(texts) if text.strip()]
 
@@ -102,17 +109,53 @@ def measure_meaning(
     def rank(texts: Sequence[str], chance: NDArray[np.float64]) -> NDArray[np.float64]:
         return _measure_deviations(items @ _rows(texts, vectors, dimensions).T, chance)
 
+    known = items[~np.isnan(items).any(axis=1)]
+    near = _rows([own], vectors, dimensions)[0]
     skill = _measure_skill(statements, topics, vectors)
     unrelated = float(np.nanmean(said)) if not np.isnan(said).all() else 0.0
     platitudes = [text for text in background.platitudes if text in vectors]
     return Meaning(
         own=rank([own], said)[:, 0] / skill,
-        ahead=_measure_ahead(items, around, _rows([own], vectors, dimensions)[0]),
+        ahead=_measure_ahead(items, around, near),
         kin=_measure_kin(items, around),
         aspects=rank(aspects, by_chance) if aspects else np.empty((len(contents), 0)),
         empty=rank(platitudes or [own], said).max(axis=1) / skill,
         alike=(items @ items.T - unrelated) / max(MIN_DEVIATION, 1.0 - unrelated),
+        ordering=_or_unknown(measure_ordering(items, language, vectors), len(contents)),
+        working=_or_unknown(measure_working(items, language, vectors), len(contents)),
+        middle=_measure_middle(known, around, near),
+        met=_measure_met(known, around, _rows(aspects, vectors, dimensions)),
     )
+
+
+def _or_unknown(found: NDArray[np.float64] | None, count: int) -> NDArray[np.float64]:
+    return np.full(count, np.nan) if found is None else found
+
+
+def _measure_middle(
+    known: NDArray[np.float64], statements: NDArray[np.float64], own: NDArray[np.float64]
+) -> float:
+    """Return how much nearer to a text the middle of items is than statements on other subjects."""
+    middle = known.sum(axis=0)
+    length = float(np.linalg.norm(middle))
+    if length < MIN_DEVIATION:
+        return 0.0
+    return float(_measure_ahead((middle / length)[np.newaxis], statements, own)[0])
+
+
+def _measure_met(
+    known: NDArray[np.float64], statements: NDArray[np.float64], aspects: NDArray[np.float64]
+) -> float:
+    """Return how much nearer the nearest items are to aspects than statements on other subjects.
+
+    In standard deviations of these, which are in the same language; the mean over all aspects.
+    """
+    named = aspects[~np.isnan(aspects).any(axis=1)]
+    if not len(known) or not len(named):
+        return 0.0
+    others = statements @ named.T
+    deviations = np.maximum(others.std(axis=0), MIN_DEVIATION)
+    return float((((known @ named.T).max(axis=0) - others.mean(axis=0)) / deviations).mean())
 
 
 def _rows(texts: Sequence[str], vectors: TextVectors, dimensions: int) -> NDArray[np.float64]:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, combinations
-from typing import Final, TypeAlias
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +17,13 @@ from aletheia.quality.belonging import (
     measure_belonging,
     measure_echo,
     measure_features,
+    measure_likelihoods,
     measure_variety,
 )
+from aletheia.quality.contradictions import contradicts, find_contradictions
 from aletheia.quality.meaning import Meaning
 from aletheia.quality.reading import Reading, Statement, find_specific, read_text
+from aletheia.quality.soundness import measure_soundness
 
 MIN_SAID: Final = 1.0
 """Words of its own and specifics, a specific for two, below which an item says nothing."""
@@ -74,16 +77,20 @@ DETAIL_SCALE: Final = 2.2
 """Detail of an item: 1 - exp(-sum / `DETAIL_SCALE`) over the specifics and the words that no
 earlier item has. With a figure, a condition and ten words of its own an item has three quarters."""
 
-SAME_SUBJECT: Final = 0.5
-"""Share of the content words that two sentences have in common, from which one may deny the
-other."""
-
 CONTRADICTED: Final = 0.25
 """What of an item counts that another one contradicts: nobody knows which of them is right."""
 
+MAX_FOREIGN: Final = 0.2
+"""Share of the items that are in another language than the rest, above which they are a part of the
+department's work."""
+
+MIN_CONTRADICTED: Final = 3
+MIN_CONTRADICTED_SHARE: Final = 0.5
+"""Items of a set that contradict another one or themselves, and their share, from which none of it
+is believed."""
+
 _STRAY_SUMMARY: Final = 0.5
 _MAX_COMPARED: Final = 40
-_MIN_COMMON: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +113,12 @@ class RatedItem:
     repeats: str | None = None
     contradicts: str | None = None
     denies_itself: bool = False
+    is_foreign: bool = False  # in a language that hardly any other item is in
+    is_doubted: bool = False  # too many items of its set contradict each other, or themselves
+    sound: float = 1.0  # what faults of form leave of it, see `measure_soundness`
     said: float = 0.0  # how much it says, of a whole item
     fit: float = 0.0
+    related: float = 1.0  # how likely it is about the department, see `measure_likelihoods`
     novelty: float = 1.0
     variety: float = 1.0  # how far it has words of its own
     detail: float = 0.0
@@ -116,24 +127,21 @@ class RatedItem:
     @property
     def is_good(self) -> bool:
         """Whether it counts for something."""
-        return not (self.is_filler or self.repeats or self.denies_itself)
+        return not (self.is_filler or self.repeats or self.denies_itself or self.is_foreign)
 
     @property
     def worth(self) -> float:
         """How far it belongs to the department and is new, whatever it says."""
         if not self.is_good:
             return 0.0
-        certain = CONTRADICTED if self.contradicts else 1.0
-        return self.fit * self.reading.build * self.novelty * self.variety * certain
+        certain = CONTRADICTED if self.contradicts or self.is_doubted else 1.0
+        sound = self.reading.build * self.sound
+        return self.fit * sound * self.novelty * self.variety * certain
 
     @property
     def weight(self) -> float:
         """What share of a whole item it is worth."""
         return self.worth * (MIN_WEIGHT + (1 - MIN_WEIGHT) * self.said)
-
-
-_Index: TypeAlias = dict[str, list[tuple[RatedItem, Statement]]]
-"""Sentences with their items, by stems."""
 
 
 def rate_items(
@@ -157,10 +165,12 @@ def rate_items(
     linked = find_linked(readings, described, language)
     features = _measure(rated, linked, meaning, described, language)
     fits = measure_belonging(features, weights).tolist()
+    relations = measure_likelihoods(features, weights)["related"].tolist()
     is_counted = np.array([item.is_good for item in rated], dtype=bool)
     varieties = measure_variety(readings, linked, is_counted).tolist()
-    for item, row, fit, variety in zip(rated, items, fits, varieties, strict=True):
-        item.fit, item.variety = fit, variety
+    rows = zip(rated, items, fits, relations, varieties, strict=True)
+    for item, row, fit, related, variety in rows:
+        item.fit, item.related, item.variety = fit, related, variety
         summary: frozenset[str] = frozenset()
         if row.summary:
             summary = find_specific(row.summary)
@@ -198,6 +208,9 @@ def _read_items(
         _read_said(item, finder)
         named = finder.find(item.reading)
         item.aspects = _find_degrees(named, meaning, nearest, place)
+    for item, sound in zip(rated, measure_soundness([i.reading for i in rated]), strict=True):
+        item.sound = sound
+    _find_foreign(rated, language)
     _find_contradictions(rated)
     _find_repeats(rated, meaning)
     return rated
@@ -330,53 +343,36 @@ def _find_alike(
     return None
 
 
+def _find_foreign(rated: Sequence[RatedItem], language: str | None) -> None:
+    """Mark items in a language that is not that of the others."""
+    counts = Counter(item.reading.language for item in rated)
+    for item in rated:
+        own = item.reading.language
+        is_rare = counts[own] <= max(1, MAX_FOREIGN * len(rated))
+        item.is_foreign = own not in {None, language} and is_rare
+
+
 def _find_contradictions(rated: Sequence[RatedItem]) -> None:
-    """Mark items that deny what an earlier one states, or states what it denies, or themselves.
+    """Mark items that contradict another one, or themselves.
 
     Whoever denies itself is compared with nobody, so that it costs only itself.
     """
-    stating: _Index = {}
-    denying: _Index = {}
+    compared: list[Sequence[Statement]] = []
     for item in rated:
-        if item.is_filler:
-            continue
-        statements = item.reading.statements
+        statements = () if item.is_filler else item.reading.statements
         item.denies_itself = any(contradicts(*pair) for pair in combinations(statements, 2))
-        if item.denies_itself:
-            continue
-        for statement in statements:
-            _mark_contradicted(item, statement, stating, denying)
-        for statement in statements:
-            _note(item, statement.stated, statement, stating)
-            _note(item, statement.denied, statement, denying)
-
-
-def _mark_contradicted(
-    item: RatedItem, statement: Statement, stating: _Index, denying: _Index
-) -> None:
-    """Mark an item and those earlier ones that one of its sentences contradicts."""
-    known = [entry for stem in statement.stated for entry in denying.get(stem, ())]
-    known += [entry for stem in statement.denied for entry in stating.get(stem, ())]
-    for other, said in known:
-        if contradicts(statement, said):
-            item.contradicts = item.contradicts or other.id
-            other.contradicts = other.contradicts or item.id
-
-
-def _note(item: RatedItem, stems: frozenset[str], statement: Statement, index: _Index) -> None:
-    for stem in stems:
-        entries = index.setdefault(stem, [])
-        if len(entries) < _MAX_COMPARED:
-            entries.append((item, statement))
-
-
-def contradicts(one: Statement, other: Statement) -> bool:
-    """Return whether one sentence denies what another one states about the same things."""
-    left, right = one.stated | one.denied, other.stated | other.denied
-    common = len(left & right)
-    if common < _MIN_COMMON or common < SAME_SUBJECT * len(left | right):
-        return False
-    return not one.denied.isdisjoint(other.stated) or not other.denied.isdisjoint(one.stated)
+        compared.append(() if item.denies_itself else statements)
+    for place, other in find_contradictions(compared).items():
+        rated[place].contradicts = rated[other].id
+    doubted = sum(
+        bool(item.contradicts)
+        or item.denies_itself
+        or any(statement.is_turned for statement in item.reading.statements)
+        for item in rated
+    )
+    if doubted >= max(MIN_CONTRADICTED, MIN_CONTRADICTED_SHARE * len(rated)):
+        for item in rated:
+            item.is_doubted = True
 
 
 def _find_details(rated: Sequence[RatedItem]) -> None:

@@ -8,15 +8,16 @@ import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
 from importlib import resources
 from typing import Final
 
 import yaml
 
-from aletheia.quality.form import measure_form
+from aletheia.quality.form import Ending, is_repeating, measure_form, read_ending
 from aletheia.quality.grammar import Grammar, find_language, grammar_of
-from aletheia.quality.orders import addresses_judge
+from aletheia.quality.measures import count_impossible
 from aletheia.quality.sentences import (
     MEASURED_BUILD,
     UNSPACED,
@@ -25,7 +26,8 @@ from aletheia.quality.sentences import (
     is_verb,
     split_sentences,
 )
-from aletheia.text.facts import read_quantities
+from aletheia.quality.word_order import measure_order
+from aletheia.text.facts import Quantity, read_quantities
 from aletheia.text.normalisation import normalise
 
 _MIN_STEM: Final = 4
@@ -46,6 +48,9 @@ _ENDING: Final = re.compile(
 _LETTER: Final = rf"[^\W\d_{UNSPACED}]"
 WORD: Final = re.compile(rf"[{UNSPACED}]|{_LETTER}(?:{_LETTER}|['\u2019-](?={_LETTER}))*")
 _ELIDED: Final = re.compile(r"^(?:qu|[cdjlmnst])['\u2019](?=\w{2})")
+
+_FIGURE: Final = re.compile(r"\d+(?:[.,:/]\d+)*")
+"""A number in a word: items that differ in their numbers alone are one template."""
 
 _TIME: Final = frozenset({"s", "month", "am", "pm"})
 """Dimensions of `UNITS` that are times."""
@@ -74,8 +79,8 @@ WORDS: Final = {
     name: frozenset(words.split() if name == "verbs" else map(stem_of, words.split()))
     for name, words in _LISTS.items()
 }
-"""Lists of words by name, as stems: `stop`, `vague`, `actors`, `actions`, `times`, `reasons`; and
-`verbs` as they are written: "plans" begins a clause, "planning" is a subject."""
+"""Lists of words by name, as stems: `stop`, `vague`, `actors`, `actions`, `times`, `reasons`,
+`forbidden`; and `verbs` as they are written: "plans" begins a clause, "planning" is a subject."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +89,15 @@ class Statement:
 
     stated: frozenset[str]
     denied: frozenset[str]
+    is_turned: bool = False  # whether it both states and denies one of them
+    figures: tuple[tuple[str, frozenset[Fraction]], ...] = ()  # dimension and amounts, base units
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
     """What a text holds."""
 
+    language: str | None  # the one that it shows, or else that of its surroundings
     order: tuple[str, ...]  # its content words as stems, each once, in their order
     specific: frozenset[str]  # those that are not vague
     triples: frozenset[int]  # hashes of its word triples
@@ -97,13 +105,16 @@ class Reading:
     frames: frozenset[int]  # hashes of its sentences without their content words
     sentences: int  # how many there are
     build: float  # how far they are built as sentences are, 0 to 1
+    is_repeating: bool  # whether it says the same few words again
+    impossible: int  # figures whose unit cannot be that of what they measure
+    word_order: float  # how usual the order of their words is, see `measure_order`
+    ending: Ending  # of the last one
     verbless: int  # how many have no predicate and no measure
     questions: float  # share of them that ask
     specifics: frozenset[tuple[str, str]]  # kind and value of each, see `SPECIFICS`
     signs: frozenset[str]  # which of `who`, `what`, `when` and `how` its best sentence has
     statements: tuple[Statement, ...]  # of its sentences
     vagueness: float  # share of vague words among the content words
-    addresses_judge: bool
 
 
 SPECIFICS: Final = ("figure", "count", "name", "condition", "step", "example")
@@ -114,13 +125,15 @@ place in an order, an example."""
 @lru_cache(maxsize=16_384)
 def read_text(text: str, language: str | None = None) -> Reading:
     """Return what a text holds; `language` is the one it is read in if it does not show its own."""
-    grammar = grammar_of(find_language(text, language))
+    language = find_language(text, language)
+    grammar = grammar_of(language)
     sentences = split_sentences(text, grammar)
     counted, specific = _find_stems(text)
-    words = normalise(text).split()
+    words = [_FIGURE.sub("0", word) for word in normalise(text).split()]
     total = sum(sentence.words for sentence in sentences)
     built = sum(s.build * s.words for s in sentences) / total if total else 0.0
     return Reading(
+        language=language,
         order=tuple(counted),
         specific=specific,
         triples=_shingles(words, _SHINGLE),
@@ -128,13 +141,16 @@ def read_text(text: str, language: str | None = None) -> Reading:
         frames=frozenset(filter(None, map(_frame, sentences))),
         sentences=len(sentences),
         build=built * measure_form(text, sentences, grammar),
+        is_repeating=is_repeating(sentences),
+        impossible=count_impossible(sentences, grammar),
+        word_order=measure_order(sentences, grammar),
+        ending=read_ending(text, sentences, grammar),
         verbless=sum(not s.has_predicate and s.build < MEASURED_BUILD / 2 for s in sentences),
         questions=sum(s.is_question for s in sentences) / max(1, len(sentences)),
         specifics=frozenset(_find_specifics(text, sentences, grammar)),
         signs=max((_read_signs(s, grammar) for s in sentences), key=len, default=_NO_SIGNS),
         statements=tuple(_read_statement(s, grammar) for s in sentences),
         vagueness=1.0 - len(specific) / len(counted) if counted else 1.0,
-        addresses_judge=addresses_judge(text),
     )
 
 
@@ -224,11 +240,17 @@ def _is_name(tokens: Sequence[Token], place: int, grammar: Grammar | None) -> bo
     return is_capital and grammar is not None and grammar.language != _NOMINAL_LANGUAGE
 
 
+@lru_cache(maxsize=256)
+def _read_amounts(text: str) -> tuple[Quantity, ...]:
+    """Read the numbers of a sentence, which is asked for its signs and for its figures."""
+    return read_quantities(text)
+
+
 def _read_signs(sentence: Sentence, grammar: Grammar | None) -> frozenset[str]:
     """Return what a sentence says of an action; nothing if there is no action in it."""
     tokens = sentence.tokens
     stems = [stem_of(token.text) if token.kind == "word" else "" for token in tokens]
-    quantities = read_quantities(" ".join(token.text for token in tokens))
+    quantities = _read_amounts(" ".join(token.text for token in tokens))
     present = {stem for stem in stems if stem}
     first = next((place for place, token in enumerate(tokens) if token.kind == "word"), 0)
     is_order = grammar is not None and _is_order(tokens, first, grammar)
@@ -283,6 +305,7 @@ def _has_agent(tokens: Sequence[Token], grammar: Grammar) -> bool:
 def _read_statement(sentence: Sentence, grammar: Grammar | None) -> Statement:
     stated: set[str] = set()
     denied: set[str] = set()
+    affirmed: set[str] = set()
     last, left = "", 0
     negations = _NO_SIGNS if grammar is None else grammar.negations | grammar.negations_after
     for token in sentence.tokens:
@@ -292,10 +315,30 @@ def _read_statement(sentence: Sentence, grammar: Grammar | None) -> Statement:
             left = _NEGATED_WORDS
             if token.low in grammar.negations_after and last:
                 denied.add(last)
+                affirmed.discard(last)
         elif token.is_content and (stem := stem_of(token.text)) not in WORDS["stop"]:
             stated.add(stem)
             last = stem
             if left:
                 denied.add(stem)
                 left -= 1
-    return Statement(frozenset(stated - denied), frozenset(denied))
+            else:
+                affirmed.add(stem)
+    is_turned = not affirmed.isdisjoint(denied)
+    if not stated.isdisjoint(WORDS["forbidden"]):
+        stated -= WORDS["forbidden"]
+        denied = set(stated)
+    return Statement(
+        frozenset(stated - denied), frozenset(denied), is_turned, _read_figures(sentence)
+    )
+
+
+def _read_figures(sentence: Sentence) -> tuple[tuple[str, frozenset[Fraction]], ...]:
+    """Return the amounts of a sentence in base units, by what they are amounts of."""
+    found: dict[str, frozenset[Fraction]] = {}
+    for quantity in _read_amounts(" ".join(token.text for token in sentence.tokens)):
+        if quantity.dimension:
+            values = frozenset(value * quantity.factor for value in quantity.values)
+            name = f"{quantity.dimension}/{quantity.per}"
+            found[name] = found.get(name, frozenset()) | values
+    return tuple(found.items())

@@ -27,14 +27,12 @@ from typing import Any, Final, Literal, TypeAlias
 import numpy as np
 
 from aletheia.items.departments import Department
-from aletheia.quality.aspects import WHOLE, Aspect, find_aspects
+from aletheia.quality.aspects import WHOLE, Aspect
 from aletheia.quality.belonging import Features, Weights
-from aletheia.quality.grammar import find_language
-from aletheia.quality.meaning import Meaning, TextVectors, list_texts, measure_meaning
-from aletheia.quality.orders import addresses_judge, drop_orders
+from aletheia.quality.comparison import MAX_ITEMS, compare, list_compared
 from aletheia.quality.rating import QualityItem, RatedItem, measure_items, rate_items
-from aletheia.quality.reading import SPECIFICS, find_specific
-from aletheia.text.language import guess_language
+from aletheia.quality.reading import SPECIFICS
+from aletheia.quality.registers import TextVectors
 
 Part: TypeAlias = Literal["coverage", "depth", "coherence", "actionability"]
 
@@ -61,9 +59,6 @@ in passing, and not every run of words is something to write about."""
 WHOLE_SHARE: Final = 0.4
 """Share of coverage that is amount, whatever the aspects."""
 
-MAX_ITEMS: Final = 1000
-"""The newest ones are scored; twice what a run of 50 batches of 10 items makes (SPEC §4)."""
-
 WORDS_ALONE: Final = "Words alone were compared, not their meaning."
 """Warning of a score without vectors."""
 
@@ -76,9 +71,8 @@ COVERED_FROM: Final = 0.5
 MIN_BELONGING: Final = 0.25
 """What the belonging of an item counts that says next to nothing; a whole item counts 1."""
 
-_STRAY_AT: Final = 0.4
+_STRAY_AT: Final = 0.35
 _SIGNS: Final = 3
-_LANGUAGE_CHARS: Final = 4000
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +141,7 @@ def weigh_parts(scores: Mapping[Part, float]) -> float:
 
 def texts_to_embed(department: Department, items: Sequence[QualityItem]) -> list[str]:
     """List the texts whose vectors `score_quality` compares, each once."""
-    scored, language = _choose(department, items)
-    names = [aspect.name for aspect in find_aspects(department)[:-1]]
-    return list_texts(department, names, [item.content for item in scored], language)
+    return list_compared(department, items)
 
 
 def score_quality(
@@ -181,7 +173,7 @@ def count_parts(
 
     `scale`: the shipped one if there is none; its knots are not used.
     """
-    found = _read_material(department, items, vectors)
+    found = compare(department, items, vectors)
     kind = "words" if found.meaning is None else "meaning"
     weights = (scale or shipped_scale()).belonging[kind]
     aspects, meaning, scored = found.aspects, found.meaning, found.items
@@ -202,12 +194,10 @@ def count_parts(
         warnings.append(f"Of {len(items)} items the newest {MAX_ITEMS} are scored.")
     if meaning is None and scored:
         warnings.append(WORDS_ALONE)
-    about = department.description
-    orders = [item.id for item in items[-MAX_ITEMS:] if addresses_judge(item.content, about)]
     parts: dict[Part, Counted] = {
         "coverage": _count_coverage(aspects, rated),
         "depth": _count_depth(rated),
-        "coherence": _count_coherence(rated, orders),
+        "coherence": _count_coherence(rated, found.orders),
         "actionability": _count_actionability(rated),
     }
     return parts, tuple(warnings)
@@ -217,7 +207,7 @@ def measure_set(
     department: Department, items: Sequence[QualityItem], vectors: TextVectors | None
 ) -> Features:
     """Measure what shows of items that they belong to a department, see `measure_items`."""
-    found = _read_material(department, items, vectors)
+    found = compare(department, items, vectors)
     return measure_items(
         found.items,
         found.aspects,
@@ -225,33 +215,6 @@ def measure_set(
         meaning=found.meaning,
         language=found.language,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Material:
-    """A department and its items, as they are compared."""
-
-    items: Sequence[QualityItem]  # without those that address the judge
-    language: str | None
-    aspects: Sequence[Aspect]
-    described: frozenset[str]  # stems of the description
-    meaning: Meaning | None
-
-
-def _read_material(
-    department: Department, items: Sequence[QualityItem], vectors: TextVectors | None
-) -> _Material:
-    scored, language = _choose(department, items)
-    aspects = find_aspects(department)
-    meaning = None
-    if vectors is not None:
-        names = [aspect.name for aspect in aspects[:-1]]
-        contents = [item.content for item in scored]
-        meaning = measure_meaning(department, names, contents, language, vectors)
-    said = drop_orders(department.description)
-    named = f"{drop_orders(department.name)}. {said}" if said.strip() else said
-    described = find_specific(named)
-    return _Material(scored, language, aspects, described, meaning)
 
 
 @cache
@@ -267,17 +230,6 @@ def shipped_scale() -> Scale:
         },
         read["belonging"],
     )
-
-
-def _choose(
-    department: Department, items: Sequence[QualityItem]
-) -> tuple[list[QualityItem], str | None]:
-    """Return the items that are scored, and the language that they are in."""
-    about = department.description
-    scored = [item for item in items[-MAX_ITEMS:] if not addresses_judge(item.content, about)]
-    text = " ".join([*(item.content for item in scored), department.description])
-    text = text[:_LANGUAGE_CHARS]
-    return scored, find_language(text) or guess_language(text)
 
 
 def _enough(aspects: int) -> int:
@@ -333,7 +285,7 @@ def _count_coherence(rated: Sequence[RatedItem], orders: Sequence[str]) -> Count
         "fillers": _list_ids([item.id for item in rated if item.is_filler]),
         "repeats": _list_ids(list(repeated)),
         "repeated": dict(list(repeated.items())[:MAX_IDS]),
-        "stray": _list_ids([item.id for item in good if item.fit < _STRAY_AT]),
+        "stray": _list_ids([item.id for item in good if item.related < _STRAY_AT]),
         "contradictions": _list_ids(list(contradictory)),
         "contradicted": dict(list(contradictory.items())[:MAX_IDS]),
         "self_denying": _list_ids([item.id for item in rated if item.denies_itself]),

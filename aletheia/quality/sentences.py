@@ -46,7 +46,7 @@ MAX_RUN: Final = 6
 """Content words in a row, above which they are a heap: in the project's own texts not one sentence
 of a hundred has more, word salad has 7 to 12."""
 
-MEASURED_BUILD: Final = 0.75
+MEASURED_BUILD: Final = 0.85
 VERBLESS_BUILD: Final = 0.3
 UNREAD_BUILD: Final = 0.8
 """Build of a sentence without a predicate, with and without a measure in it, and of one in a
@@ -88,6 +88,11 @@ class Sentence:
     words: int  # how many words and numbers it has
     has_predicate: bool
     build: float
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether it has a number in digits."""
+        return any(token.kind == "number" for token in self.tokens)
 
     @property
     def is_question(self) -> bool:

@@ -88,6 +88,7 @@ SAMPLES = (
     "aletheia/quality/background.yaml",
     "aletheia/quality/grammar.yaml",
     "aletheia/quality/orders.yaml",
+    "aletheia/quality/registers.yaml",
     "bench/judgement/data/",
     "deployments/examples/departments.py",
     "tests/aletheia/quality/quality_sets.py",

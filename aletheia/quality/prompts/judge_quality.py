@@ -16,6 +16,7 @@ from aletheia.llm.messages import (
 )
 from aletheia.llm.structured import form_of
 from aletheia.quality.aspects import WHOLE, find_aspects
+from aletheia.quality.orders import addresses_judge, drop_named_orders, drop_orders
 from aletheia.quality.rating import QualityItem
 
 MAX_CONTEXT_TOKENS: Final = 6000
@@ -29,6 +30,10 @@ MAX_ITEM_TOKENS: Final = 200
 VOTES: Final = 3
 """Answers that are asked for at once near the threshold (SPEC §4); as many prompts begin with
 different items."""
+
+
+WITHHELD: Final = "(left out: it addresses whoever judges it)"
+"""What a prompt quotes in place of an item with orders to the judge."""
 
 
 class JudgedPart(BaseModel, frozen=True):
@@ -109,14 +114,19 @@ Each reason is one sentence."""
 
 
 def quote_material(department: Department, items: Sequence[QualityItem]) -> list[str]:
-    """Quote a department with its aspects, and items with their ids."""
+    """Quote a department with its aspects, and items with their ids, without orders to a judge."""
     about: dict[str, Any] = {
-        "name": department.name,
-        "description": cut_text(department.description, MAX_DESCRIPTION_TOKENS),
+        "name": drop_named_orders(department.name),
+        "description": cut_text(drop_orders(department.description), MAX_DESCRIPTION_TOKENS),
         "aspects": [aspect.name for aspect in find_aspects(department) if aspect.name != WHOLE],
     }
-    texts = [{"id": item.id, "text": shorten_item(item)} for item in items]
+    said = department.description
+    texts = [{"id": item.id, "text": _show_item(item, said)} for item in items]
     return [quote("department", about), quote("items", texts)]
+
+
+def _show_item(item: QualityItem, about: str) -> str:
+    return WITHHELD if addresses_judge(item.content, about) else shorten_item(item)
 
 
 def shorten_item(item: QualityItem) -> str:

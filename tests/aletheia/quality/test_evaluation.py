@@ -35,6 +35,7 @@ from aletheia.quality.evaluation_store import (
 )
 from aletheia.quality.gate import MAX_SHIFT
 from aletheia.quality.prompts.evaluate_department import MAX_REMARKS, build_prompt
+from aletheia.quality.prompts.judge_quality import WITHHELD
 from aletheia.quality.rating import QualityItem
 from aletheia.quality.scores import PARTS, Part
 from aletheia.store.clock import Clock
@@ -150,7 +151,7 @@ async def test_a_suggestion_whose_citation_does_not_hold_is_dropped() -> None:
 )
 async def test_without_a_models_findings_the_counted_ones_stand(reply: Reply, code: str) -> None:
     texts = [
-        *ITEMS[:3],
+        *(ITEMS[0], ITEMS[2]),
         *items(FILLER[:2], "f"),
         *items([GOOD[0]], "again"),
         *items(STRAY[:1], "s"),
@@ -225,7 +226,7 @@ def test_the_prompt_quotes_items_as_data() -> None:
     scores = dict.fromkeys(PARTS, 50.0)
     messages = build_prompt(LEGAL, [QualityItem("i0", attack)], scores, max_context_tokens=900)
     assert attack not in messages[1].text
-    assert read_quoted(messages[1].text)["items"] == [{"id": "i0", "text": attack}]
+    assert read_quoted(messages[1].text)["items"] == [{"id": "i0", "text": WITHHELD}]
 
 
 # The store

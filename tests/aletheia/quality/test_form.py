@@ -44,7 +44,8 @@ def test_prose_of_people_keeps_its_build(text: str) -> None:
             BROKEN_OFF,
         ),
         ("O valve so round / you make no sound / the pump is drowned", BROKEN_OFF),
-        ("Valves of the northern plant, with 12 pumps", VERBLESS),
+        ("Valves of the northern plant, with pumps", VERBLESS),
+        ("Valves of the northern plant, with 12 pumps", 1.0),
     ],
 )
 def test_what_is_no_prose_loses_its_build(text: str, left: float) -> None:

@@ -49,6 +49,14 @@ def test_equal_items_are_alike_and_others_are_not() -> None:
     assert meaning.alike[0, 2] < 0.3
 
 
+def test_items_come_near_to_what_they_are_about_as_a_whole_and_strays_do_not() -> None:
+    own, strays = measure(*GOOD), measure(*STRAY)
+    assert own is not None
+    assert strays is not None
+    assert own.middle > strays.middle
+    assert own.met > max(1, strays.met)
+
+
 def test_an_item_without_a_vector_has_no_nearness() -> None:
     meaning = measure(GOOD[0], STRAY[0], without=STRAY[0])
     assert meaning is not None

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from aletheia.items.departments import DEFAULT_QUALITY_THRESHOLD
 from aletheia.quality.aspects import MAX_ASPECTS, WHOLE, find_aspects
+from aletheia.quality.comparison import MAX_ITEMS
 from aletheia.quality.rating import QualityItem
 from aletheia.quality.scores import (
     MAX_IDS,
-    MAX_ITEMS,
     PARTS,
     WEIGHTS,
     WORDS_ALONE,
