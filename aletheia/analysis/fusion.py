@@ -196,9 +196,8 @@ def _subject(wording: Wording) -> frozenset[str]:
     """Return the words of a sentence without its facts: numbers, dates, codes, names."""
     facts = wording.names | wording.codes | wording.calendar
     facts |= {stem_word(word) for word in wording.calendar}
-    return frozenset(
-        word for word in wording.content if word not in facts and not word.startswith("#")
-    )
+    words = (word for word in wording.content if word not in facts and not word.startswith("#"))
+    return frozenset(word for word in words if not any(map(str.isdigit, word)))
 
 
 def _say_the_same(left: str, right: str) -> bool:

@@ -23,6 +23,11 @@ def document(said: str) -> Material:
             "number",
         ),
         (
+            "The repairs of the silos cost 2.4 million euros and end in March.",
+            "The repairs of the silos cost 1.8 million euros and end in March.",
+            "number",
+        ),
+        (
             "The harbour was closed on Tuesday because of the storm.",
             "Because of the storm the harbour was closed on Friday.",
             "date",
