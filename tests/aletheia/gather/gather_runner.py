@@ -83,14 +83,15 @@ async def holder_ended(run_id: str) -> HolderState:
 
 
 def three_departments() -> FakeDepartments:
-    """Make departments of which the first is never filled and the second easily."""
+    """Make departments: the first is never filled, the second easily, the third by a batch."""
     hard = {"coordination_settings": {"min_quality_threshold": 100}}
     easy = {"coordination_settings": {"min_quality_threshold": 20}}
+    fair = {"coordination_settings": {"min_quality_threshold": 70}}
     return FakeDepartments(
         [
             make_department("legal", 1, **hard),
             make_department("support", 2, **easy),
-            make_department("finance", 3),
+            make_department("finance", 3, **fair),
         ]
     )
 
