@@ -200,8 +200,9 @@ def check_unseen(
         good, bad = (
             values[tested] @ np.array(fitted[name].weights) + fitted[name].bias for name in SIGNED
         )
-        signs = np.array([ratings[rows[place][0]] > 0 for place in tested])
-        found[source] = round(float(np.mean((good >= bad) == signs)), 3)
+        signs = np.array([float(ratings[rows[place][0]]) > 0 for place in tested], bool)
+        is_right: NDArray[np.bool_] = (good >= bad) == signs
+        found[source] = round(float(np.mean(is_right)), 3)
     return found
 
 

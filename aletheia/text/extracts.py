@@ -100,13 +100,13 @@ def order_sentences(
     weights = 1.0 + lead * np.exp(-places / reach)
     lengths = np.array([max(20, len(sentence.text)) for sentence in sentences], np.float32)
     costs = lengths**LENGTH_POWER
-    is_short = np.array([max_chars is None or len(each.shown) <= max_chars for each in sentences])
+    fits = np.array([max_chars is None or len(each.shown) <= max_chars for each in sentences])
     covered = np.zeros(count, np.float32)
     chosen: list[int] = []
     for _ in range(min(limit, count)):
         added = np.maximum(likeness - covered, 0.0).sum(axis=1) * weights / costs
         added[chosen] = -1.0
-        added[~is_short] = -1.0
+        added[~fits] = -1.0
         best = int(np.argmax(added))
         if added[best] <= 0.0:
             break

@@ -59,8 +59,9 @@ def test_weights_make_each_kind_as_rare_as_among_real_candidates():
 
 
 def test_pairs_of_departments_weigh_the_same_and_have_their_share_of_all():
+    departments: list[PairKind] = ["of a department"] * 16
     kinds: list[PairKind] = ["repetition", "variant", "variant in other words", "other"]
-    kinds += ["of a department"] * 16
+    kinds += departments
     weights = weigh_pairs(kinds)
     assert weights.sum() == pytest.approx(20)
     assert weights[4:].sum() / 20 == pytest.approx(DEPARTMENTS)
