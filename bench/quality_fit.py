@@ -5,7 +5,7 @@ are fitted by logistic regression without negative weights: to the items of sets
 anything to use, each with its description and with the beginning of it, to the sets of others under
 another department, and to items that got into the sets of others. How good is a set? The knots
 of each part are fitted to the sets of experts, the usable and the thin ones alone: one thin set of
-ten is below `MIN_THIN`, the middle one at 45, the middle usable one at 70, one expert set of ten is
+ten is below `USEFUL`, the middle one at 45, the middle usable one at 70, one expert set of ten is
 below `GOOD`, the middle one at 90. Both are fitted with vectors, and for words alone.
 Prints what each grade scores with a scale that was fitted without its department, and writes
 `scale.json`.
@@ -47,7 +47,7 @@ from bench.judgement.material import make_department, make_items
 
 SCALE: Final = Path(__file__).parents[1] / "aletheia" / "quality" / "scale.json"
 
-MIN_THIN: Final = 30.0
+USEFUL: Final = 30.0
 GOOD: Final = 82.0
 TOP: Final = 100.0
 """Scores of the lower ends of what is of use and of what experts hand over, and of the top."""
@@ -251,7 +251,7 @@ def _fit_part(rows: Sequence[tuple[Grade, float]]) -> list[tuple[float, float]]:
         return float(np.quantile([raw for grade, raw in rows if grade in grades], share))
 
     anchors = [
-        (quantile(("thin",), 0.1), MIN_THIN),
+        (quantile(("thin",), 0.1), USEFUL),
         (quantile(("thin",), 0.5), 45.0),
         (quantile(("usable",), 0.5), 70.0),
         (quantile(("expert",), 0.1), GOOD),

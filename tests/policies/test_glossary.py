@@ -93,6 +93,7 @@ SAMPLES = (
     "deployments/examples/departments.py",
     "tests/aletheia/quality/quality_sets.py",
     "tests/aletheia/quality/test_orders.py",
+    "tests/aletheia/quality/test_rating.py",
     "tests/aletheia/quality/test_sentences.py",
     "tests/flows/gather_application.py",
     "tests/policies/test_glossary.py",
