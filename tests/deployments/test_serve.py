@@ -54,6 +54,7 @@ def serving(
     finally:
         process.kill()
         process.wait()
+        asyncio.run(_save(BrainCredentials()))  # others examine the server's blocks
 
 
 async def _save(block: BrainCredentials | StoreCredentials) -> None:

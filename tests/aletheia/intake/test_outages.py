@@ -78,7 +78,7 @@ async def test_the_first_success_after_an_outage_brings_the_rest_at_once(
     # A try is one that reached the upstream.
     assert sum(row["report_tries"] for row in rows) == len(upstream.tries)
     warnings = [record for record in caplog.records if record.levelno >= logging.WARNING]
-    assert len(warnings) <= 40
+    assert len(warnings) <= 60  # there were hundreds, one for each task and try
     assert any("more like it" in record.getMessage() for record in caplog.records)
 
 

@@ -19,7 +19,7 @@ from aletheia.analysis.audio_settings import AudioSettings, SpeechSettings
 from aletheia.analysis.ports import FetchedFile
 from aletheia.analysis.speech_ports import SpeechEnd, SpeechSegment
 from aletheia.errors import AletheiaError
-from tests.fakes.recordings import Sound, make_noise, make_tone, write_sound
+from tests.fakes.recordings import Sound, make_noise, make_tone, soundfile, write_sound
 from tests.fakes.speech import HARBOUR, HARBOUR_WORDS, Piece
 
 PACKAGED = find_packaged()
@@ -139,14 +139,16 @@ async def test_a_language_that_the_model_does_not_know_is_refused(children: Chil
 @needs_whisper
 async def test_what_a_killed_child_had_said_is_there(children: Children):
     engine = make_engine(children, "whisper")
-    spoken = HARBOUR.read_bytes()
-    await transcribe(engine, spoken)
+    # A window of the model is 30 s: when the first one is here, others are still to be heard.
+    sound, rate = soundfile.read(HARBOUR, dtype="float32")
+    spoken = write_sound(np.tile(sound, 12)[np.newaxis], rate)
+    await transcribe(engine, HARBOUR.read_bytes())
     (pid,) = children.idle_pids
     found: list[Piece] = []
     with tempfile.TemporaryFile() as file:
         file.write(spoken)
         file.flush()
-        fetched = FetchedFile(file.fileno(), len(spoken), "0" * 64, "ogg", "a file")
+        fetched = FetchedFile(file.fileno(), len(spoken), "0" * 64, "wav", "a file")
         pieces = engine.transcribe(fetched)
         with pytest.raises(AletheiaError) as died:
             async with aclosing(pieces):
