@@ -150,6 +150,11 @@ def _class_of(tag: str) -> str:
 
 @cache
 def _model_of(language: str) -> _Model | None:
+    counts = _read_counts().get(language)
+    return None if counts is None else _Model(OrderCounts(**counts))
+
+
+@cache
+def _read_counts() -> Mapping[str, Mapping[str, Any]]:
     source = resources.files("aletheia.quality").joinpath("word_order.json")
-    read: Mapping[str, Mapping[str, Any]] = json.loads(source.read_text("utf-8"))
-    return _Model(OrderCounts(**read[language])) if language in read else None
+    return json.loads(source.read_text("utf-8"))
