@@ -101,7 +101,7 @@ def document_examples(report: str) -> list[WorkerExample]:
         ),
         WorkerExample(
             make_task("document_summarization", {"document_file": report}),
-            lane="llm",
+            lane="media",
             describe=lambda result: f"“{result['summary']}”",
             is_true=lambda result: "silos" in result["summary"],
         ),
