@@ -11,9 +11,9 @@ from aletheia.analysis.ports import DocumentType, Embedder, Fetcher
 from aletheia.analysis.processor import TypeSpec
 from aletheia.analysis.result_cache import ResultCache
 from aletheia.analysis.single import Computed, SingleProcessor
-from aletheia.analysis.summaries import ExtractiveSummarizer, Summary, SummaryLength
+from aletheia.analysis.summaries import Summary, SummaryLength
 from aletheia.analysis.tools import WorkerChat
-from aletheia.analysis.written_summaries import WritingSummarizer
+from aletheia.analysis.written_summaries import choose_summarizer
 from aletheia.text.language import guess_language
 from aletheia.text.spans import split_spans
 
@@ -96,12 +96,7 @@ class DocumentSummarization(SingleProcessor[DocumentSummarizationInput]):
         cache: ResultCache | None = None,
     ) -> None:
         self._fetcher, self._documents = fetcher, documents
-        extractive = ExtractiveSummarizer(embedder)
-        # What the mock writes means nothing, and the document's own sentences do.
-        if chat is None or chat.chat.is_mock:
-            self._summarizer: ExtractiveSummarizer | WritingSummarizer = extractive
-        else:
-            self._summarizer = WritingSummarizer(chat, extractive, model=chat.model, cache=cache)
+        self._summarizer = choose_summarizer(embedder, chat, cache)
 
     def group(self, task_input: DocumentSummarizationInput) -> str:
         """Check the address; see `SingleProcessor.group`."""

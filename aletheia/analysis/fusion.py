@@ -84,12 +84,12 @@ def fuse(materials: Sequence[Material], polarities: Mapping[str, str]) -> Fusion
     """
     agreements: list[Claim] = []
     conflicts: list[Claim] = []
-    for one, two in combinations(materials, 2):
-        same, different = compare_statements(one, two)
-        agreements += [*same, *share_key_terms(one, two)]
+    for left, right in combinations(materials, 2):
+        same, different = compare_statements(left, right)
+        agreements += [*same, *share_key_terms(left, right)]
         conflicts += different
-        if claim := compare_polarity(one, two, polarities):
-            is_same = polarities[one.name] == polarities[two.name]
+        if claim := compare_polarity(left, right, polarities):
+            is_same = polarities[left.name] == polarities[right.name]
             (agreements if is_same else conflicts).append(claim)
     return Fusion(agreements, conflicts)
 

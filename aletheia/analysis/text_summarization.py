@@ -12,9 +12,9 @@ from aletheia.analysis.processor import TypeSpec
 from aletheia.analysis.result_cache import ResultCache
 from aletheia.analysis.settings import WorkerSettings
 from aletheia.analysis.single import Computed, SingleProcessor
-from aletheia.analysis.summaries import ExtractiveSummarizer, Summary
+from aletheia.analysis.summaries import Summary
 from aletheia.analysis.tools import WorkerChat
-from aletheia.analysis.written_summaries import WritingSummarizer
+from aletheia.analysis.written_summaries import WritingSummarizer, choose_summarizer
 from aletheia.text.spans import split_spans
 
 TASK_TYPE: Final = "text_summarization"
@@ -82,17 +82,12 @@ class TextSummarization(SingleProcessor[TextSummarizationInput]):
         cache: ResultCache | None = None,
     ) -> None:
         self._max_text_bytes, self._cache = settings.max_text_bytes, cache
-        extractive = ExtractiveSummarizer(embedder)
-        # What the mock writes means nothing, and the text's own sentences do.
-        by_model = chat is not None and not chat.chat.is_mock
+        self._summarizer = choose_summarizer(embedder, chat, cache)
+        by_model = isinstance(self._summarizer, WritingSummarizer)
         self._maker = [
             chat.model if chat is not None and by_model else "",
             "" if embedder is None else f"{embedder.provider} {embedder.canonical_model(None)}",
         ]
-        if chat is None or not by_model:
-            self._summarizer: ExtractiveSummarizer | WritingSummarizer = extractive
-        else:
-            self._summarizer = WritingSummarizer(chat, extractive, model=chat.model, cache=cache)
 
     def group(self, task_input: TextSummarizationInput) -> str:
         """Check the text; see `SingleProcessor.group`."""

@@ -10,11 +10,13 @@ from typing import Final, Protocol, TypeVar, cast
 from pydantic import BaseModel
 
 from aletheia.analysis.document_text import PageCache
+from aletheia.analysis.ports import Embedder
 from aletheia.analysis.prompts import note_part, summarize_document, summarize_text
 from aletheia.analysis.prompts.note_part import MAX_NOTES, PartNotes
 from aletheia.analysis.prompts.summarize_document import MAX_KEY_POINTS, DocumentSummary
 from aletheia.analysis.prompts.summarize_text import TextSummary
 from aletheia.analysis.summaries import ExtractiveSummarizer, KeyPoint, Sentence, Summary
+from aletheia.analysis.tools import WorkerChat
 from aletheia.errors import AletheiaError, Deferred, InvalidTask, Unavailable
 from aletheia.llm.asking import check_finish
 from aletheia.llm.messages import AnswerForm, Completion, Message, clean_text, estimate_tokens
@@ -304,3 +306,16 @@ def _with_short(sentences: tuple[Sentence, ...]) -> tuple[Sentence, ...]:
     if any(sentence.level == "short" for sentence in sentences):
         return sentences
     return (replace(sentences[0], level="short"), *sentences[1:])
+
+
+def choose_summarizer(
+    embedder: Embedder | None, chat: WorkerChat | None, cache: PageCache | None
+) -> ExtractiveSummarizer | WritingSummarizer:
+    """Return who summarises: a chat model where there is one, else a text's own sentences.
+
+    What the mock writes means nothing, and those sentences do.
+    """
+    extractive = ExtractiveSummarizer(embedder)
+    if chat is None or chat.chat.is_mock:
+        return extractive
+    return WritingSummarizer(chat, extractive, model=chat.model, cache=cache)

@@ -9,15 +9,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from importlib import resources
 from typing import Final
 
-import yaml
+from aletheia.quality.packaged import read_packaged
 
-_LISTS: Final[Mapping[str, Mapping[str, str]]] = yaml.load(
-    resources.files("aletheia.quality").joinpath("grammar.yaml").read_text("utf-8"),
-    Loader=yaml.CSafeLoader,
-)
+_LISTS: Final[Mapping[str, Mapping[str, str]]] = read_packaged("grammar.yaml")
 
 LANGUAGES: Final = tuple(_LISTS)
 """Languages (ISO 639-1) whose sentences can be read."""

@@ -6,18 +6,16 @@ departments: how many standard deviations it is nearer to the department than to
 chance.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib import resources
 from typing import Final
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from aletheia.items.departments import Department
 from aletheia.quality.orders import drop_named_orders, drop_orders
+from aletheia.quality.packaged import find_texts
 from aletheia.quality.registers import (
     TextVectors,
     list_examples,
@@ -27,9 +25,6 @@ from aletheia.quality.registers import (
 
 MAX_OWN_CHARS: Final = 1000
 """Of a description that its own vector is made of; models read little more."""
-
-_OTHER_LANGUAGE: Final = "en"
-"""Background of languages that have none of their own."""
 
 MIN_DEVIATION: Final = 0.02
 """Of cosines, below which a standard deviation is taken for chance."""
@@ -237,17 +232,4 @@ class _Background:
 
 
 def _background(language: str | None) -> _Background:
-    known = _read_background()
-    return known.get(language or "", known[_OTHER_LANGUAGE])
-
-
-@cache
-def _read_background() -> Mapping[str, _Background]:
-    source = resources.files("aletheia.quality").joinpath("background.yaml")
-    read: Mapping[str, Mapping[str, Sequence[str]]] = yaml.load(
-        source.read_text("utf-8"), Loader=yaml.CSafeLoader
-    )
-    return {
-        language: _Background(**{name: tuple(texts) for name, texts in lists.items()})
-        for language, lists in read.items()
-    }
+    return find_texts("background.yaml", _Background, language)

@@ -2,12 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from functools import cache
-from importlib import resources
 from typing import Final
 
-import yaml
-
 from aletheia.quality.grammar import Grammar
+from aletheia.quality.packaged import read_packaged
 from aletheia.quality.sentences import Sentence, Token
 
 MAX_BETWEEN: Final = 3
@@ -75,8 +73,7 @@ def _low(tokens: Sequence[Token], place: int) -> str:
 @cache
 def _read_lists() -> Mapping[str, Mapping[str, frozenset[str]]]:
     """Return, of each list, the measures of each word."""
-    source = resources.files("aletheia.quality").joinpath("measures.yaml")
-    read: Mapping[str, Mapping[str, str]] = yaml.safe_load(source.read_text("utf-8"))
+    read: Mapping[str, Mapping[str, str]] = read_packaged("measures.yaml")
     found: dict[str, dict[str, frozenset[str]]] = {}
     for name, lists in read.items():
         words = found.setdefault(name, {})

@@ -10,10 +10,9 @@ import shlex
 import unicodedata
 from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache
-from importlib import resources
 from typing import Final, NamedTuple
 
-import yaml
+from aletheia.quality.packaged import read_packaged
 
 _MAX_CHARS: Final = 20_000
 """Of a text are searched; a longer one is no item of a person."""
@@ -186,8 +185,7 @@ def _find_beginning(text: str) -> int:
 
 @cache
 def _pattern() -> re.Pattern[str]:
-    source = resources.files("aletheia.quality").joinpath("orders.yaml")
-    pieces: Mapping[str, Sequence[str]] = yaml.safe_load(source.read_text("utf-8"))
+    pieces: Mapping[str, Sequence[str]] = read_packaged("orders.yaml")
     rules = {name: "".join(parts) for name, parts in pieces.items()}
     begin, top = rules.pop("begin"), rules.pop("top")
     filled = (rule.replace("{begin}", begin).replace("{top}", top) for rule in rules.values())
@@ -203,8 +201,7 @@ class _Judging(NamedTuple):
 
 @cache
 def _judging() -> _Judging:
-    source = resources.files("aletheia.quality").joinpath("judging_words.yaml")
-    lists: Mapping[str, str] = yaml.safe_load(source.read_text("utf-8"))
+    lists: Mapping[str, str] = read_packaged("judging_words.yaml")
     words: dict[str, list[tuple[str, str]]] = {}
     phrases: list[tuple[str, str]] = []
     for kind, listed in lists.items():

@@ -10,14 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
-from importlib import resources
 from typing import Final
-
-import yaml
 
 from aletheia.quality.form import Ending, is_repeating, measure_form, read_ending
 from aletheia.quality.grammar import Grammar, find_language, grammar_of
 from aletheia.quality.measures import count_impossible
+from aletheia.quality.packaged import read_packaged
 from aletheia.quality.sentences import (
     MEASURED_BUILD,
     UNSPACED,
@@ -70,10 +68,7 @@ def stem_of(word: str) -> str:
     return stem
 
 
-_LISTS: Final[Mapping[str, str]] = yaml.load(
-    resources.files("aletheia.quality").joinpath("quality_words.yaml").read_text("utf-8"),
-    Loader=yaml.CSafeLoader,
-)
+_LISTS: Final[Mapping[str, str]] = read_packaged("quality_words.yaml")
 
 WORDS: Final = {
     name: frozenset(words.split() if name == "verbs" else map(stem_of, words.split()))

@@ -7,13 +7,13 @@ their vectors, of the model of the run, at each measurement: no weights of one m
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
-from importlib import resources
+from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
+
+from aletheia.quality.packaged import OTHER_LANGUAGE, find_texts
 
 TextVectors: TypeAlias = Mapping[str, NDArray[np.floating[Any]]]
 """Vectors of texts, all of one model; those of some texts may be missing."""
@@ -28,9 +28,6 @@ MIN_LENGTH: Final = 1e-9
 
 RIDGE: Final = 1.0
 """Added to the products of unit vectors: the less examples there are, the less each decides."""
-
-OTHER_LANGUAGE: Final = "en"
-"""Examples of languages that have none of their own; orders to a judge may be in it anywhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,17 +102,4 @@ def _rows(texts: Sequence[str], vectors: TextVectors, dimensions: int) -> NDArra
 
 
 def _examples(language: str | None) -> Examples:
-    known = _read_examples()
-    return known.get(language or "", known[OTHER_LANGUAGE])
-
-
-@cache
-def _read_examples() -> Mapping[str, Examples]:
-    source = resources.files("aletheia.quality").joinpath("registers.yaml")
-    read: Mapping[str, Mapping[str, Sequence[str]]] = yaml.load(
-        source.read_text("utf-8"), Loader=yaml.CSafeLoader
-    )
-    return {
-        language: Examples(**{name: tuple(texts) for name, texts in lists.items()})
-        for language, lists in read.items()
-    }
+    return find_texts("registers.yaml", Examples, language)
