@@ -144,12 +144,14 @@ async def add_events(log: EventLog, count: int, *, first: int = 1, pace_s: float
         await asyncio.sleep(pace_s)
 
 
-async def follow(session: aiohttp.ClientSession, url: str, cuts: Sequence[int]) -> Counter[int]:
+async def follow(
+    session: aiohttp.ClientSession, url: str, cuts: Sequence[int], events: int
+) -> Counter[int]:
     """Follow all events, cut off after some numbers; return how often each number came."""
     seen: Counter[int] = Counter()
     last = 0
     left: list[int] = sorted(cuts)
-    while last < EVENTS:
+    while last < events:
         try:
             async with session.ws_connect(
                 f"{url}{PATH}", params={"from_seq": last + 1}, heartbeat=None
@@ -160,7 +162,7 @@ async def follow(session: aiohttp.ClientSession, url: str, cuts: Sequence[int]) 
                     frame = orjson.loads(message.data)
                     last = int(frame["seq"])
                     seen[last] += 1
-                    if last >= EVENTS:
+                    if last >= events:
                         return seen
                     if left and last >= left[0]:
                         left = [cut for cut in left if cut > last]
@@ -185,22 +187,26 @@ async def opened() -> AsyncGenerator[tuple[Documents, Server, aiohttp.ClientSess
         await documents.close()
 
 
-async def measure_replay(seed: int = 1) -> Replayed:
+async def measure_replay(
+    seed: int = 1, *, clients: int = CLIENTS, events: int = EVENTS, cuts: int = CUTS
+) -> Replayed:
     """Return what clients miss or get twice that are cut off, while the service starts again."""
     chance, began = random.Random(seed), time.perf_counter()
     async with opened() as (documents, server, session):
-        adding = asyncio.create_task(add_events(EventLog(documents), EVENTS))
-        clients = [
-            asyncio.create_task(follow(session, server.url, chance.sample(range(1, EVENTS), CUTS)))
-            for _ in range(CLIENTS)
+        adding = asyncio.create_task(add_events(EventLog(documents), events))
+        following = [
+            asyncio.create_task(
+                follow(session, server.url, chance.sample(range(1, events), cuts), events)
+            )
+            for _ in range(clients)
         ]
         for _ in range(RESTARTS):
             await asyncio.sleep(1.0)
             await server.stop()
             await server.start()
         await adding
-        seen = await asyncio.gather(*clients)
-    missed = sum(EVENTS - len(numbers) for numbers in seen)
+        seen = await asyncio.gather(*following)
+    missed = sum(events - len(numbers) for numbers in seen)
     doubled = sum(count - 1 for numbers in seen for count in numbers.values())
     return Replayed(missed, doubled, time.perf_counter() - began)
 

@@ -6,13 +6,15 @@ and counts open sockets as requests. Here
 - a request's headers, and the body of a caller that nobody has let in, or the rest of one that
   nobody reads, have to arrive within a while;
 - of one address only so many connections may be without a complete request, or one of a caller who
-  was let in: when another one comes, the one that has waited longest is closed, so that a new
-  caller from there is heard;
+  was let in: when another one comes, those that have waited longest are closed, so that a new
+  caller from there is heard; one that has only just come is left its moment, since proxies and
+  clients that come back after a restart open many at once;
 - a client that reads nothing for a while is told so behind what it was sent, and closed; the
   connection is cut if it does not take even that.
 """
 
 import asyncio
+import time
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 from http import HTTPStatus
@@ -27,6 +29,13 @@ from aletheia.service.refusals import describe_no_http
 
 MAX_WAITING_PER_ADDRESS: Final = 64
 """Connections of one address without a complete request, or one of a caller who was let in."""
+
+SETTLED_AFTER_S: Final = 1.0
+"""So young a connection is not cut for others of its address: a proxy, or clients that all come
+back after a restart, open hundreds in one moment, and their requests are still to be read."""
+
+MAX_AT_ONCE_PER_ADDRESS: Final = 1024
+"""Waiting connections of one address, however young; beyond it the oldest is cut at once."""
 
 MAX_CONNECTIONS: Final = 4096
 """Connections in all; a further one is cut at once."""
@@ -62,14 +71,14 @@ class Strangers:
 
     def __init__(self, max_per_address: int = MAX_WAITING_PER_ADDRESS) -> None:
         self._max = max_per_address
-        self._waiting: defaultdict[str, OrderedDict[BoundedHttp, None]] = defaultdict(OrderedDict)
+        self._waiting: defaultdict[str, OrderedDict[BoundedHttp, float]] = defaultdict(OrderedDict)
 
     def add(self, connection: "BoundedHttp", address: str) -> None:
         """Note that a connection waits; cut the oldest of its address if there are too many."""
         waiting = self._waiting[address]
-        waiting[connection] = None
-        if len(waiting) > self._max:
-            self._cut_oldest(tuple(waiting))
+        waiting[connection] = time.monotonic()
+        while len(waiting) > self._max and self._may_cut(waiting):
+            next(iter(waiting)).end_waiting()
 
     def remove(self, connection: "BoundedHttp", address: str) -> None:
         """Note that a connection does not wait any more. Idempotent."""
@@ -80,11 +89,11 @@ class Strangers:
         if not waiting:
             del self._waiting[address]
 
-    def _cut_oldest(self, waiting: "tuple[BoundedHttp, ...]") -> None:
-        """Cut the first one that still waits; those before it were let in meanwhile."""
-        for connection in waiting:
-            if connection.end_waiting():
-                return
+    def _may_cut(self, waiting: "OrderedDict[BoundedHttp, float]") -> bool:
+        """Return whether the oldest has had its time, or there are too many however young."""
+        since = next(iter(waiting.values()))
+        is_settled = time.monotonic() - since >= SETTLED_AFTER_S
+        return is_settled or len(waiting) > MAX_AT_ONCE_PER_ADDRESS
 
 
 class BoundedHttp(H11Protocol):
@@ -97,6 +106,7 @@ class BoundedHttp(H11Protocol):
         self._deadline: asyncio.TimerHandle | None = None
         self._stall: asyncio.TimerHandle | None = None
         self._is_cut = False
+        self._is_handed_over = False
 
     @property
     def address(self) -> str:
@@ -137,6 +147,11 @@ class BoundedHttp(H11Protocol):
         super().resume_writing()
         self._stop_stall()
 
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        """Hand the connection over to the protocol of WebSockets, which has bounds of its own."""
+        super().handle_websocket_upgrade(event)
+        self._is_handed_over = True
+
     def send_400_response(self, msg: str) -> None:
         """Answer what is not HTTP, or has too long a head, in the form of all refusals."""
         del msg
@@ -174,6 +189,8 @@ class BoundedHttp(H11Protocol):
 
     def _is_waiting(self) -> bool:
         """Return whether the other side has something to send that nobody waits for."""
+        if self._is_handed_over:
+            return False
         state = self.conn.their_state
         cycle = self._cycle()
         is_body_wanted = (

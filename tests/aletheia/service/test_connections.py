@@ -83,7 +83,15 @@ def make_app() -> FastAPI:
         sending.cancel()
         await asyncio.gather(sending, return_exceptions=True)
 
+    app.add_api_websocket_route("/echo", echo)
     return app
+
+
+async def echo(websocket: WebSocket) -> None:
+    await websocket.accept()
+    with contextlib.suppress(WebSocketDisconnect):
+        while True:
+            await websocket.send_text(await websocket.receive_text())
 
 
 @contextlib.asynccontextmanager
@@ -192,6 +200,7 @@ async def test_slow_strangers_of_one_address_do_not_keep_others_out():
 
 async def test_of_one_address_the_oldest_stranger_goes(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(connections, "HEADERS_WITHIN_S", 30)
+    monkeypatch.setattr(connections, "SETTLED_AFTER_S", 0.05)
     async with served() as (_, url, port):
         strangers = [await connect(port) for _ in range(connections.MAX_WAITING_PER_ADDRESS)]
         await asyncio.sleep(0.1)
@@ -202,6 +211,44 @@ async def test_of_one_address_the_oldest_stranger_goes(monkeypatch: pytest.Monke
                 await strangers[-1][0].read(1)
         for _, writer in strangers:
             writer.close()
+
+
+async def test_of_one_address_too_many_strangers_go_however_young(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(connections, "SETTLED_AFTER_S", 30)
+    monkeypatch.setattr(connections, "MAX_AT_ONCE_PER_ADDRESS", 80)
+    async with served() as (_, _, port):
+        strangers = [await connect(port) for _ in range(81)]
+        assert await wait_for_end(strangers[0][0], 1) < 0.4
+        for _, writer in strangers:
+            writer.close()
+
+
+async def test_many_who_come_from_one_address_in_one_moment_are_all_answered():
+    count = 4 * connections.MAX_WAITING_PER_ADDRESS
+    connector = aiohttp.TCPConnector(limit=0)
+    async with served() as (_, url, _), aiohttp.ClientSession(connector=connector) as session:
+
+        async def read_status() -> int:
+            async with session.get(f"{url}/health") as response:
+                return response.status
+
+        statuses = await asyncio.gather(*(read_status() for _ in range(count)))
+    assert statuses == [200] * count
+
+
+async def test_sockets_live_longer_than_strangers_may_and_are_not_counted_with_them():
+    count = connections.MAX_WAITING_PER_ADDRESS + 16
+    async with served() as (_, url, _), contextlib.AsyncExitStack() as stack:
+        session = await stack.enter_async_context(aiohttp.ClientSession())
+        sockets = [
+            await stack.enter_async_context(session.ws_connect(f"{url}/echo")) for _ in range(count)
+        ]
+        await asyncio.sleep(2 * connections.HEADERS_WITHIN_S)
+        for websocket in sockets:
+            await websocket.send_str("still here")
+            assert await websocket.receive_str(timeout=3) == "still here"
 
 
 @pytest.mark.parametrize(
@@ -317,12 +364,15 @@ async def test_a_stranger_whose_body_does_not_come_counts_as_one(
     service: FakeService, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(connections, "HEADERS_WITHIN_S", 30)
+    monkeypatch.setattr(connections, "SETTLED_AFTER_S", 0.05)
     async with calling(service, is_bounded=True) as client:
         port = client.session._base_url.port  # pyright: ignore[reportPrivateUsage, reportOptionalMemberAccess] - aiohttp has no other name
         begun = [
             await connect(int(port or 0), hook_head(60_000))
             for _ in range(connections.MAX_WAITING_PER_ADDRESS + 20)
         ]
+        await asyncio.sleep(0.2)
+        begun.append(await connect(int(port or 0), hook_head(60_000)))
         ended = await asyncio.gather(*(wait_for_end(reader, 1) for reader, _ in begun[:20]))
         assert max(ended) < 1
         assert (await client.get("/health"))[0] == 200
