@@ -11,7 +11,7 @@ from aletheia.settings import DEFAULT_MODELS, EmbeddingSettings, IntakeSettings,
 from blocks.secret_values import value_of
 
 if TYPE_CHECKING:
-    from aletheia.adapters.audio.cutting import ChildCutter
+    from aletheia.adapters.audio.cutter import ChildCutter
     from aletheia.adapters.embedding.input_limits import InputLimits
     from aletheia.adapters.openai.batches import OpenAIBatches
     from aletheia.adapters.openai.embedder import OpenAIEmbedder

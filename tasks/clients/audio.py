@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from typing import Final
 
 from aletheia.adapters.audio.analyser import ChildAnalyser
-from aletheia.adapters.audio.cutting import ChildCutter
+from aletheia.adapters.audio.cutter import ChildCutter
 from aletheia.adapters.audio.models import ENGLISH, SpeechHub, find_packaged, find_speech_model
 from aletheia.adapters.audio.transcriber import SPHINX_JOB, WHISPER_JOB, ChildTranscriber
 from aletheia.adapters.children.pool import Children

@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 
 import aiohttp
 
-from aletheia.adapters.audio.cutting import ChildCutter, SoundPart
+from aletheia.adapters.audio.cutter import ChildCutter, SoundPart
 from aletheia.adapters.http_answers import as_object, as_text
 from aletheia.adapters.openai.wire import Api, ErrorAnswer, check_model_name
 from aletheia.analysis.audio_ports import AudioHead

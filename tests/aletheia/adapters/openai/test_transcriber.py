@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from aletheia.adapters.audio import cutting
-from aletheia.adapters.audio.cutting import ChildCutter
+from aletheia.adapters.audio.cutter import ChildCutter
 from aletheia.adapters.children.pool import Children
 from aletheia.adapters.openai.transcriber import OpenAITranscriber
 from aletheia.adapters.openai.wire import Api
