@@ -35,7 +35,8 @@ POLL_TASKS = "poll_tasks/poll_tasks"
 SYSTEM_REASONING: Final = "system_reasoning/system_reasoning"
 
 FIRST_SHIFTS: Final = (POLL_TASKS, SYSTEM_REASONING, "process_lane/media", "process_lane/llm")
-"""Started at once: their schedules would start them within ten minutes."""
+"""All deployments that work in shifts. They are started at once: their schedules would start them
+within ten minutes."""
 
 EXAMPLES: Final[Mapping[str, tuple[Name, Mapping[str, str]]]] = {
     UPSTREAM: ("upstream", {"UPSTREAM_AUTH": "none"}),
@@ -100,7 +101,7 @@ def request_run(local: Local, name: str, parameters: Mapping[str, object] | None
 def set_schedule(local: Local, *, is_active: bool) -> None:
     """Resume or pause the schedules of shifts."""
     verb = "resume" if is_active else "pause"
-    for name in (POLL_TASKS, SYSTEM_REASONING):
+    for name in FIRST_SHIFTS:
         local.api.call("POST", f"/deployments/{_find_deployment(local, name)}/{verb}_deployment")
 
 

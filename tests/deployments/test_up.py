@@ -6,7 +6,19 @@ from typing import cast
 import pytest
 
 from blocks import PayloadCredentials
+from deployments.declarations import read_declarations
 from deployments.local import Local
+from deployments.up import FIRST_SHIFTS
+
+
+def test_whatever_has_shifts_by_schedule_is_started_and_paused_with_the_others():
+    # The demo pauses them: a shift by schedule would keep the one slot for which its own waits.
+    with_shifts = {
+        declared.full_name
+        for declared in read_declarations().deployments
+        if declared.schedules and "shift_seconds" in declared.parameters
+    }
+    assert with_shifts == set(FIRST_SHIFTS)
 
 
 @pytest.mark.timeout(300)
