@@ -152,19 +152,15 @@ async def measure_demo_share(
     vectors: Mapping[str, NDArray[np.float32]],
     deduplicator: Deduplicator,
 ) -> float:
-    """Gather the demo's items, and count what is judged of each one's nearest saved ones.
-
-    The bound is on an item's `NEAREST`: items that have not so many others yet are not counted.
-    """
+    """Gather the demo's items, and count what is judged of each one's nearest saved ones."""
     index = ItemIndex(MODEL, len(vectors[EXAMPLE_TEXTS[0]]))
     saved = np.stack([vectors[text] for text in EXAMPLE_TEXTS])
     index.add([f"theirs-{at}" for at in range(len(saved))], EXAMPLE_TEXTS, saved)
     judge, pairs = SilentJudge(), 0
     for batch in batches:
-        is_counted = len(index) >= NEAREST
+        pairs += len(batch) * min(NEAREST, len(index))
         items = [_entry(item_id(text), text, vectors[text]) for text in batch]
-        decisions = await deduplicator.deduplicate(items, index, judge if is_counted else None)
-        pairs += len(batch) * NEAREST * is_counted
+        decisions = await deduplicator.deduplicate(items, index, judge)
         kept = [item for item, decision in zip(items, decisions, strict=True) if decision.is_kept]
         if kept:
             rows = np.stack([item.vector for item in kept])

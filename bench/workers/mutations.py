@@ -153,7 +153,10 @@ def _mutate_part(data: bytes, random: Random) -> bytes:
         hit = random.choice(["word/document.xml", random.choice(names)])
         for name in names:
             part = old.read(name)
-            new.writestr(name, mutate(part, random) if name == hit else part)
+            # Under its own time: the time of packing would make it another file.
+            entry = zipfile.ZipInfo(name, old.getinfo(name).date_time)
+            damaged = mutate(part, random) if name == hit else part
+            new.writestr(entry, damaged, zipfile.ZIP_DEFLATED)
     return out.getvalue()
 
 
