@@ -69,15 +69,14 @@ ADMITTED: Final = "is_admitted"
 class Strangers:
     """The connections of each address that wait for a request of a stranger, oldest first."""
 
-    def __init__(self, max_per_address: int = MAX_WAITING_PER_ADDRESS) -> None:
-        self._max = max_per_address
+    def __init__(self) -> None:
         self._waiting: defaultdict[str, OrderedDict[BoundedHttp, float]] = defaultdict(OrderedDict)
 
     def add(self, connection: "BoundedHttp", address: str) -> None:
         """Note that a connection waits; cut the oldest of its address if there are too many."""
         waiting = self._waiting[address]
         waiting[connection] = time.monotonic()
-        while len(waiting) > self._max and self._may_cut(waiting):
+        while len(waiting) > MAX_WAITING_PER_ADDRESS and self._may_cut(waiting):
             next(iter(waiting)).end_waiting()
 
     def remove(self, connection: "BoundedHttp", address: str) -> None:
@@ -172,14 +171,12 @@ class BoundedHttp(H11Protocol):
         self._stop_waiting()
         super().timeout_keep_alive_handler()
 
-    def end_waiting(self) -> bool:
-        """Cut the connection if it still waits, and return whether it did."""
-        is_waiting = self._is_waiting()
-        if is_waiting:
+    def end_waiting(self) -> None:
+        """Cut the connection if it still waits."""
+        if self._is_waiting():
             self.cut()
         else:
             self._stop_waiting()
-        return is_waiting
 
     def cut(self) -> None:
         """Cut the connection, without a word."""
