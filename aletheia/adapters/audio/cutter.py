@@ -9,7 +9,8 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
 
-from aletheia.adapters.audio.analyser import MAX_SILENT_S, WALL_PER_SECOND, read_head
+from aletheia.adapters.audio.analyser import MAX_SILENT_S, WALL_PER_SECOND
+from aletheia.adapters.audio.transcriber import read_progress
 from aletheia.adapters.children.limits import JobLimits
 from aletheia.adapters.children.pool import Children, Job
 from aletheia.analysis.audio_ports import AudioHead
@@ -55,13 +56,8 @@ class ChildCutter:
         job = Job(JOB, limits, arguments, (file.descriptor,), is_careful=True)
         async with aclosing(self._children.run(job)) as pieces:
             async for piece in pieces:
-                match piece["kind"]:
-                    case "head":
-                        yield read_head(piece)
-                    case "part":
-                        flac = base64.b64decode(piece["flac"])
-                        yield SoundPart(piece["begin_s"], piece["seconds"], flac)
-                    case "end":
-                        yield SpeechEnd(piece["duration"], piece["is_broken"])
-                    case _:
-                        yield SpeechProgress(piece["until_s"])
+                if piece["kind"] == "part":
+                    flac = base64.b64decode(piece["flac"])
+                    yield SoundPart(piece["begin_s"], piece["seconds"], flac)
+                else:
+                    yield read_progress(piece)

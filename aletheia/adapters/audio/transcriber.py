@@ -63,17 +63,22 @@ def read_piece(
     piece: Mapping[str, Any],
 ) -> AudioHead | SpeechSegment | SpeechProgress | SpeechEnd:
     """Read what a child yields."""
+    if piece["kind"] != "segment":
+        return read_progress(piece)
+    return SpeechSegment(
+        start_s=piece["start"],
+        end_s=piece["end"],
+        text=piece["text"],
+        log_probability=piece["log_probability"],
+        language=piece["language"],
+    )
+
+
+def read_progress(piece: Mapping[str, Any]) -> AudioHead | SpeechProgress | SpeechEnd:
+    """Read what a child yields beside what it finds: the head, how far it is, the end."""
     match piece["kind"]:
         case "head":
             return read_head(piece)
-        case "segment":
-            return SpeechSegment(
-                start_s=piece["start"],
-                end_s=piece["end"],
-                text=piece["text"],
-                log_probability=piece["log_probability"],
-                language=piece["language"],
-            )
         case "end":
             return SpeechEnd(piece["duration"], piece["is_broken"])
         case _:
